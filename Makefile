@@ -1,0 +1,66 @@
+# Development tasks. `make help` lists them.
+#
+# Tools come from tools/go.mod and are built into bin/; nothing is installed on
+# the machine.
+
+GO       ?= go
+# Time for each fuzz target.
+FUZZTIME ?= 10s
+# Packages for test, race and fuzz.
+PKG      ?= ./...
+# Where the rig of real buildings is.
+RIG_DIR  ?= ../shared/rig
+
+BIN := $(CURDIR)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint generate fuzz rig tools clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build all packages, and the binary into bin/
+	$(GO) build ./...
+	$(GO) build -o $(BIN)/ ./cmd/...
+
+test: ## Run all tests
+	$(GO) test $(PKG)
+
+race: ## Run all tests with the race detector
+	$(GO) test -race $(PKG)
+
+# The settings are .golangci.yml and proto/buf.yaml.
+lint: tools ## Check formatting, go vet, golangci-lint and buf lint
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard -- '*.go')) && \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags rig ./...
+	$(BIN)/golangci-lint run ./...
+	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
+
+generate: tools ## Generate Go, REST gateway and OpenAPI from proto/
+	cd proto && $(BIN)/buf generate
+
+# A target that finds something leaves its input in the package's
+# testdata/fuzz, and the run stops there.
+fuzz: ## Fuzz every target for FUZZTIME (default 10s)
+	@targets=$$($(GO) test -list '^Fuzz' $(PKG)) && \
+	echo "$$targets" | awk '/^Fuzz/ {t[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, t[i]; n = 0}' | \
+	while read -r pkg target; do \
+		echo "fuzz $$pkg $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+	done
+
+rig: ## Test against real buildings in a VM (RIG_DIR says where the rig is)
+	RIG_DIR="$(abspath $(RIG_DIR))" $(GO) test -tags rig -count=1 -timeout 15m -v ./internal/rigtest/...
+
+tools: $(BIN)/.tools ## Build the tools of tools/go.mod into bin/
+
+# Static and stripped; rebuilt when a version changes.
+$(BIN)/.tools: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ tool
+	@touch $@
+
+clean: ## Remove bin/ and the test cache
+	rm -rf $(BIN)
+	$(GO) clean -testcache
