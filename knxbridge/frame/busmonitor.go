@@ -1,0 +1,85 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Types of additional information that a busmonitor sends (KNX 03_06_03 EMI_IMI §4.1.4).
+const (
+	infoBusmonitorStatus  = 0x03 // 1 byte
+	infoTimestamp         = 0x04 // 2 bytes
+	infoExtendedTimestamp = 0x06 // 4 bytes
+)
+
+// Busmonitor is an L_Busmon.ind: one frame as it was heard on the bus, raw
+// (KNX 03_06_03 EMI_IMI §4.1.5).
+type Busmonitor struct {
+	FrameError  bool
+	BitError    bool
+	ParityError bool
+	Lost        bool  // at least one frame before this one was lost
+	Sequence    uint8 // 0 to 7, counts the frames
+	// Timestamp is the interface's clock when the frame began, in ticks that depend on the interface.
+	// It wraps at 16 bits unless Extended. Zero when the interface told none.
+	Timestamp uint32
+	Extended  bool
+	// Frame is the frame or the acknowledgement as the medium carried it, on TP1 with its checksum.
+	// It aliases the cEMI message.
+	Frame []byte
+}
+
+// ParseBusmonitor reads an L_Busmon.ind; any other cEMI message is an error. Additional information of
+// types other than status and timestamps is skipped.
+func ParseBusmonitor(cemi []byte) (Busmonitor, error) {
+	code, info, frame, err := splitInfo(cemi)
+	if err != nil {
+		return Busmonitor{}, err
+	}
+	if code != LBusmonInd {
+		return Busmonitor{}, fmt.Errorf("%v: want L_Busmon.ind", code)
+	}
+	if len(frame) == 0 {
+		return Busmonitor{}, fmt.Errorf("%v: no frame after the additional information", code)
+	}
+	b := Busmonitor{Frame: frame[:len(frame):len(frame)]}
+	for len(info) > 0 {
+		if len(info) < 2 || len(info) < 2+int(info[1]) {
+			return Busmonitor{}, fmt.Errorf("%v: additional information ends within an item", code)
+		}
+		kind, value := info[0], info[2:2+int(info[1])]
+		info = info[2+len(value):]
+		if err := b.take(kind, value); err != nil {
+			return Busmonitor{}, fmt.Errorf("%v: %w", code, err)
+		}
+	}
+	return b, nil
+}
+
+func (b *Busmonitor) take(kind byte, value []byte) error {
+	want := len(value)
+	switch kind {
+	case infoBusmonitorStatus:
+		want = 1
+	case infoTimestamp:
+		want = 2
+	case infoExtendedTimestamp:
+		want = 4
+	}
+	if len(value) != want {
+		return fmt.Errorf("additional information of type 0x%02X has %d bytes, want %d", kind, len(value), want)
+	}
+	switch kind {
+	case infoBusmonitorStatus:
+		b.FrameError = value[0]&0x80 != 0
+		b.BitError = value[0]&0x40 != 0
+		b.ParityError = value[0]&0x20 != 0
+		b.Lost = value[0]&0x08 != 0
+		b.Sequence = value[0] & 0x07
+	case infoTimestamp:
+		b.Timestamp, b.Extended = uint32(binary.BigEndian.Uint16(value)), false
+	case infoExtendedTimestamp:
+		b.Timestamp, b.Extended = binary.BigEndian.Uint32(value), true
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package frame
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Frame is one KNXnet/IP frame. The set is closed: its members are the value types of this package.
+type Frame interface {
+	// Service tells which service the frame belongs to.
+	Service() Service
+	// appendBody appends what follows the header.
+	appendBody(dst []byte) []byte
+}
+
+// Parse reads the one frame that a datagram holds. It is the gate: what it returns is whole and within
+// the standard, whatever the peer sent. It never panics, works in time linear to the datagram, and
+// holds no more memory than a small multiple of it.
+//
+// The bytes of TunnellingRequest.CEMI, RoutingIndication.CEMI and of the feature values alias the
+// datagram; all else is copied. Parse never changes the datagram.
+//
+// An error says what is wrong and what would be right. Frames of services that this package does not
+// read are errors too.
+func Parse(datagram []byte) (Frame, error) {
+	if len(datagram) < headerLength {
+		return nil, fmt.Errorf("header: %d bytes, want at least %d", len(datagram), headerLength)
+	}
+	if datagram[0] != headerLength {
+		return nil, fmt.Errorf("header: length %d, want %d", datagram[0], headerLength)
+	}
+	if datagram[1] != protocolVersion {
+		return nil, fmt.Errorf("header: protocol version 0x%02X, want 0x%02X", datagram[1], protocolVersion)
+	}
+	service := Service(binary.BigEndian.Uint16(datagram[2:]))
+	if total := int(binary.BigEndian.Uint16(datagram[4:])); total != len(datagram) {
+		return nil, fmt.Errorf("%v: total length %d, but the datagram has %d bytes", service, total, len(datagram))
+	}
+	f, err := parseBody(service, datagram[headerLength:len(datagram):len(datagram)])
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", service, err)
+	}
+	return f, nil
+}
+
+func parseBody(service Service, body []byte) (Frame, error) {
+	switch service {
+	case TunnellingRequestService:
+		return parseTunnellingRequest(body)
+	case TunnellingAckService:
+		return parseTunnellingAck(body)
+	case ConnectionStateRequestService:
+		return parseConnectionStateRequest(body)
+	case ConnectionStateResponseService:
+		return parseConnectionStateResponse(body)
+	case ConnectRequestService:
+		return parseConnectRequest(body)
+	case ConnectResponseService:
+		return parseConnectResponse(body)
+	case DisconnectRequestService:
+		return parseDisconnectRequest(body)
+	case DisconnectResponseService:
+		return parseDisconnectResponse(body)
+	case FeatureGetService:
+		return parseFeatureGet(body)
+	case FeatureResponseService:
+		return parseFeatureResponse(body)
+	case FeatureSetService:
+		return parseFeatureSet(body)
+	case FeatureInfoService:
+		return parseFeatureInfo(body)
+	case DescriptionRequestService:
+		return parseDescriptionRequest(body)
+	case DescriptionResponseService:
+		return parseDescriptionResponse(body)
+	case SearchRequestService:
+		return parseSearchRequest(body)
+	case SearchResponseService:
+		return parseSearchResponse(body)
+	case RoutingIndicationService:
+		return parseRoutingIndication(body)
+	case RoutingLostService:
+		return parseRoutingLost(body)
+	case RoutingBusyService:
+		return parseRoutingBusy(body)
+	}
+	return nil, errors.New("this service is not supported")
+}
+
+// Append appends the frame in its wire form to dst and returns the extended slice. A frame that is longer
+// than MaxDatagram, which only an oversized CEMI or Value makes, has no wire form: dst is returned as it was.
+func Append(dst []byte, f Frame) []byte {
+	start := len(dst)
+	dst = append(dst, headerLength, protocolVersion)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(f.Service()))
+	dst = append(dst, 0, 0)
+	dst = f.appendBody(dst)
+	total := len(dst) - start
+	if total > MaxDatagram {
+		return dst[:start]
+	}
+	binary.BigEndian.PutUint16(dst[start+4:], uint16(total))
+	return dst
+}
+
+// wantLength reports a body that is not of exactly the wanted length.
+func wantLength(body []byte, want int) error {
+	if len(body) != want {
+		return fmt.Errorf("%d bytes after the header, want %d", len(body), want)
+	}
+	return nil
+}
+
+// packable is a structure of knx-go. Pack writes it into a buffer of at least its Size.
+type packable interface {
+	Size() uint
+	Pack(buffer []byte)
+}
+
+func appendPacked(dst []byte, p packable) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, p.Size())...)
+	p.Pack(dst[start:])
+	return dst
+}
