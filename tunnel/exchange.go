@@ -1,0 +1,278 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// What initiations from unknown senders may cost, in MAC1 computations of
+	// about half a microsecond: a fifth of one core, saved up for a quarter of
+	// a second.
+	hashesPerSecond = 400_000
+	hashesBurst     = 100_000
+	searchStep      = 256 // keys taken at once
+	openingHashes   = 120 // what one curve operation costs
+
+	pauseAtFirst = 5 * time.Millisecond // after a read error, doubled each time
+	pauseAtMost  = time.Second
+
+	closingAtOnce = 32 // tunnels
+)
+
+// ErrNoSocket means that a datagram could not be sent because the exchange has
+// no socket of the address's family, such as IPv6 on a machine without it.
+var ErrNoSocket = errors.New("no socket for this address family")
+
+// PacketConn is a UDP socket. *net.UDPConn is one.
+type PacketConn interface {
+	// ReadFromUDPAddrPort blocks until a datagram is there. After Close it
+	// returns an error that is net.ErrClosed.
+	ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
+	LocalAddr() net.Addr
+	Close() error
+}
+
+// Exchange is the sockets that all tunnels share. Its methods may be called from
+// several goroutines. It receives while [Exchange.Run] runs; sending needs no
+// Run.
+type Exchange struct {
+	log   zerolog.Logger
+	conns []PacketConn
+	conn4 PacketConn // sends to IPv4; may be nil
+	conn6 PacketConn // sends to IPv6; may be nil
+
+	// mu guards the fields below. It is held for table work only, never over a
+	// device's own work.
+	mu      sync.RWMutex
+	demux   *demux
+	tunnels map[*Tunnel]struct{}
+	sealed  bool // no further tunnels
+	closed  bool // no sockets
+
+	closing   chan struct{} // closed with closed
+	strangers *rate.Limiter // in hashes
+	cursor    atomic.Uint32 // where the next search begins
+	count     counts
+}
+
+// counts are the exchange's counters.
+type counts struct {
+	rxDatagrams, rxBytes, txDatagrams, txBytes         atomic.Uint64
+	malformed, unknownIndex, unknownInitiator          atomic.Uint64
+	rateLimited, queueFull, noSocket, sendErr, readErr atomic.Uint64
+}
+
+// Stats is a snapshot of an exchange. Counters start at zero with it.
+type Stats struct {
+	Tunnels int // open now
+	Indices int // receiver indices remembered now
+
+	RxDatagrams, RxBytes uint64 // received by the sockets, dropped ones included
+	TxDatagrams, TxBytes uint64 // sent
+
+	// Datagrams received and dropped:
+	Malformed        uint64 // no WireGuard message
+	UnknownIndex     uint64 // for a session that is not ours, or not any more
+	UnknownInitiator uint64 // a handshake with a key that is not ours, or from no peer of ours
+	RateLimited      uint64 // a handshake beyond what strangers may cost
+	QueueFull        uint64 // the tunnel's queue was full, or the tunnel closing
+
+	ReadErrors uint64
+	SendErrors uint64
+	NoSocket   uint64 // of SendErrors: no socket of the address family
+}
+
+// NewExchange returns an exchange over given sockets, which it will close. The
+// first socket of an address family sends for it.
+func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
+	x := &Exchange{
+		log:       log,
+		conns:     conns,
+		demux:     newDemux(),
+		tunnels:   make(map[*Tunnel]struct{}),
+		closing:   make(chan struct{}),
+		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
+	}
+	for _, c := range conns {
+		switch local := localAddr(c).Addr(); {
+		case local.Is4() && x.conn4 == nil:
+			x.conn4 = c
+		case local.Is6() && x.conn6 == nil:
+			x.conn6 = c
+		}
+	}
+	return x
+}
+
+// LocalAddrs returns the sockets' addresses.
+func (x *Exchange) LocalAddrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(x.conns))
+	for i, c := range x.conns {
+		addrs[i] = localAddr(c)
+	}
+	return addrs
+}
+
+func localAddr(c PacketConn) netip.AddrPort {
+	udp, ok := c.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return unmap(udp.AddrPort())
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// Run receives until ctx is cancelled or the exchange is closed, and returns nil
+// then, with the sockets closed: cancel it after the tunnels have said goodbye.
+// It survives read errors, and returns an error only when a socket was closed by
+// somebody else. Call it once.
+func (x *Exchange) Run(ctx context.Context) error {
+	readers, ctx := errgroup.WithContext(ctx)
+	defer x.closeSockets() // done when Run returns, not soon after
+	defer context.AfterFunc(ctx, x.closeSockets)()
+	for _, c := range x.conns {
+		readers.Go(func() error { return x.read(c) })
+	}
+	if len(x.conns) == 0 {
+		readers.Go(func() error { <-x.closing; return nil })
+	}
+	return readers.Wait()
+}
+
+// Close closes all tunnels and the sockets, and waits for the tunnels. It may be
+// called again.
+func (x *Exchange) Close() error {
+	x.mu.Lock()
+	x.sealed = true
+	open := make([]*Tunnel, 0, len(x.tunnels))
+	for t := range x.tunnels {
+		open = append(open, t)
+	}
+	x.mu.Unlock()
+	var closing errgroup.Group
+	closing.SetLimit(closingAtOnce)
+	for _, t := range open {
+		closing.Go(t.Close)
+	}
+	err := closing.Wait()
+	x.closeSockets()
+	return err
+}
+
+// closeSockets ends the readers and refuses further tunnels.
+func (x *Exchange) closeSockets() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return
+	}
+	x.sealed, x.closed = true, true
+	close(x.closing)
+	for _, c := range x.conns {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			x.log.Warn().Err(err).Msg("closing a tunnel socket")
+		}
+	}
+}
+
+// Stats returns a snapshot.
+func (x *Exchange) Stats() Stats {
+	x.mu.RLock()
+	tunnels, indices := len(x.tunnels), x.demux.indices
+	x.mu.RUnlock()
+	c := &x.count
+	return Stats{
+		Tunnels:          tunnels,
+		Indices:          indices,
+		RxDatagrams:      c.rxDatagrams.Load(),
+		RxBytes:          c.rxBytes.Load(),
+		TxDatagrams:      c.txDatagrams.Load(),
+		TxBytes:          c.txBytes.Load(),
+		Malformed:        c.malformed.Load(),
+		UnknownIndex:     c.unknownIndex.Load(),
+		UnknownInitiator: c.unknownInitiator.Load(),
+		RateLimited:      c.rateLimited.Load(),
+		QueueFull:        c.queueFull.Load(),
+		ReadErrors:       c.readErr.Load(),
+		SendErrors:       c.sendErr.Load(),
+		NoSocket:         c.noSocket.Load(),
+	}
+}
+
+// read receives from one socket until it is closed.
+func (x *Exchange) read(c PacketConn) error {
+	buffer := make([]byte, 1<<16)
+	r := receiver{x: x}
+	pause := pauseAtFirst
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(buffer)
+		if err == nil {
+			pause = pauseAtFirst
+			r.receive(buffer[:n], unmap(from))
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			select {
+			case <-x.closing:
+				return nil
+			default:
+				return fmt.Errorf("tunnel socket %v was closed: %w", localAddr(c), err)
+			}
+		}
+		x.count.readErr.Add(1)
+		x.log.Warn().Err(err).Dur("pause", pause).Msg("reading from a tunnel socket")
+		wait := time.NewTimer(pause)
+		select {
+		case <-wait.C:
+		case <-x.closing:
+			wait.Stop()
+			return nil
+		}
+		pause = min(2*pause, pauseAtMost)
+	}
+}
+
+// send sends one datagram by the socket of the address's family.
+func (x *Exchange) send(datagram []byte, to netip.AddrPort) error {
+	c := x.conn4
+	if to.Addr().Is6() {
+		c = x.conn6
+	}
+	if c == nil {
+		x.count.sendErr.Add(1)
+		x.count.noSocket.Add(1)
+		return fmt.Errorf("send to %v: %w", to, ErrNoSocket)
+	}
+	if _, err := c.WriteToUDPAddrPort(datagram, to); err != nil {
+		x.count.sendErr.Add(1)
+		return fmt.Errorf("send to %v: %w", to, err)
+	}
+	x.count.txDatagrams.Add(1)
+	x.count.txBytes.Add(uint64(len(datagram)))
+	return nil
+}
+
+func (x *Exchange) learn(now time.Time, r *route, index uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.demux.learn(now, r, index)
+}
+
+func (x *Exchange) moved(r *route, to netip.AddrPort) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.demux.moved(r, to)
+}

@@ -1,0 +1,131 @@
+package tunnel
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// receiver is one reader's view of the exchange. The slices are reused.
+type receiver struct {
+	x          *Exchange
+	routes     []*route
+	identities []*identity
+}
+
+// receive hands a datagram to the tunnels that it may be for.
+func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
+	x := r.x
+	x.count.rxDatagrams.Add(1)
+	x.count.rxBytes.Add(uint64(len(datagram)))
+	r.routes = r.routes[:0]
+	switch messageType(datagram) {
+	case 0:
+		x.count.malformed.Add(1)
+	case typeInitiation:
+		r.initiation(datagram, from)
+	default:
+		x.mu.RLock()
+		r.routes = x.demux.receivers(r.routes, time.Now(), receiverIndex(datagram), from)
+		x.mu.RUnlock()
+		if len(r.routes) == 0 {
+			x.count.unknownIndex.Add(1)
+		}
+	}
+	if len(r.routes) == 0 {
+		return
+	}
+	d := received{data: bytes.Clone(datagram), from: from}
+	for _, route := range r.routes {
+		if !route.inbox.push(d) {
+			x.count.queueFull.Add(1)
+		}
+	}
+	clear(r.routes) // closed tunnels must not be held by an idle reader
+}
+
+// initiation finds the tunnels for a handshake initiation, which carries no
+// index. Its first MAC shows which of our keys it calls; where several tunnels
+// use that key, its sealed sender shows which tunnel.
+func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
+	x, now := r.x, time.Now()
+	x.mu.RLock()
+	r.identities = x.demux.atHand(r.identities[:0], from)
+	x.mu.RUnlock()
+	id := called(r.identities, datagram)
+	if id == nil {
+		id = r.search(now, datagram)
+	}
+	clear(r.identities) // closed tunnels must not be held by an idle reader
+	if id == nil {
+		return
+	}
+
+	x.mu.RLock()
+	shared := len(id.routes) > 1
+	if !shared {
+		r.routes = append(r.routes, id.routes...)
+	}
+	x.mu.RUnlock()
+	if shared {
+		r.ofCaller(now, id, datagram, from)
+	}
+
+	allowed := slices.DeleteFunc(r.routes, func(route *route) bool {
+		return !route.initiations.AllowN(now, 1)
+	})
+	x.count.rateLimited.Add(uint64(len(r.routes) - len(allowed)))
+	r.routes = allowed
+}
+
+// search compares an initiation with all our keys, in steps, as long as the
+// strangers' budget lasts. It begins where the last one ended, so that a flood
+// leaves every key its chance.
+func (r *receiver) search(now time.Time, datagram []byte) *identity {
+	x := r.x
+	for done := 0; ; done += len(r.identities) {
+		x.mu.RLock()
+		left := len(x.demux.identities) - done
+		ids, next := x.demux.some(r.identities[:0], int(x.cursor.Load()), min(left, searchStep))
+		x.mu.RUnlock()
+		r.identities = ids
+		if left <= 0 {
+			x.count.unknownInitiator.Add(1)
+			return nil
+		}
+		if !x.strangers.AllowN(now, len(ids)) {
+			x.count.rateLimited.Add(1)
+			return nil
+		}
+		x.cursor.Store(uint32(next))
+		if id := called(ids, datagram); id != nil {
+			return id
+		}
+	}
+}
+
+// ofCaller finds the tunnel of an initiation's sender among those that share a
+// private key. When the budget is spent, only tunnels already at that source are
+// found.
+func (r *receiver) ofCaller(now time.Time, id *identity, datagram []byte, from netip.AddrPort) {
+	x := r.x
+	if !x.strangers.AllowN(now, openingHashes) {
+		x.mu.RLock()
+		r.routes = x.demux.atSource(r.routes, id, from)
+		x.mu.RUnlock()
+		if len(r.routes) == 0 {
+			x.count.rateLimited.Add(1)
+		}
+		return
+	}
+	peer, ok := initiator(id.private, id.public, datagram)
+	if ok {
+		x.mu.RLock()
+		r.routes = x.demux.callers(r.routes, id, peer)
+		x.mu.RUnlock()
+	}
+	if len(r.routes) == 0 {
+		x.count.unknownInitiator.Add(1)
+	}
+}
