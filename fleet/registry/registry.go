@@ -1,0 +1,176 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/knxfleet/knxfleet/internal/engine"
+)
+
+// maxAttempts bounds how often an unconditional change is repeated because
+// somebody else changed the building in between.
+const maxAttempts = 10
+
+// Create stores a new building and returns it as stored. An invalid one gives a
+// *FieldError, an id in use ErrExists.
+func (r *Registry) Create(ctx context.Context, b Building) (Building, error) {
+	b = b.Clone()
+	b.SetDefaults()
+	if err := b.Validate(); err != nil {
+		return Building{}, err
+	}
+	b.CreatedAt = now()
+	b.UpdatedAt = b.CreatedAt
+	b.Generation = 1
+	b.Revision = 0
+	value, err := encodeRecord(b, r.keys)
+	if err != nil {
+		return Building{}, err
+	}
+	b.Revision, err = r.bucket.Create(ctx, buildingPrefix+b.ID, value)
+	if err != nil {
+		return Building{}, failure(b.ID, err)
+	}
+	return b, nil
+}
+
+// Get returns a building, or ErrNotFound.
+func (r *Registry) Get(ctx context.Context, id string) (Building, error) {
+	entry, err := r.entry(ctx, id)
+	if err != nil {
+		return Building{}, err
+	}
+	return r.decode(entry)
+}
+
+// List returns the buildings that match, sorted by id; a nil match takes all.
+// A building that cannot be read is left out, and logged.
+func (r *Registry) List(ctx context.Context, match func(Building) bool) ([]Building, error) {
+	entries, err := r.bucket.List(ctx, buildingPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list the buildings: %w", err)
+	}
+	buildings := make([]Building, 0, len(entries))
+	for _, entry := range entries {
+		b, err := r.decode(entry)
+		if err != nil {
+			r.log.Error().Err(err).Str("building", entryID(entry)).Msg("left out of the list")
+			continue
+		}
+		if match == nil || match(b) {
+			buildings = append(buildings, b)
+		}
+	}
+	slices.SortFunc(buildings, func(x, y Building) int { return cmp.Compare(x.ID, y.ID) })
+	return buildings, nil
+}
+
+// Update changes a building by calling change with a copy of it, and returns it
+// as stored. It fails with ErrConflict when the building is not at the given
+// revision; revision 0 takes any. change may be called several times, since
+// somebody else may change the building in between; its error is returned as it
+// is. A change of nothing stores nothing. An invalid result gives a *FieldError.
+func (r *Registry) Update(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
+	for attempt := 1; ; attempt++ {
+		b, err := r.update(ctx, id, revision, change)
+		if revision != 0 || attempt == maxAttempts || !errors.Is(err, ErrConflict) {
+			return b, err
+		}
+	}
+}
+
+func (r *Registry) update(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
+	entry, err := r.entry(ctx, id)
+	if err != nil {
+		return Building{}, err
+	}
+	if revision != 0 && revision != entry.Revision {
+		return Building{}, &BuildingError{id, ErrConflict}
+	}
+	old, err := r.decode(entry)
+	if err != nil {
+		return Building{}, err
+	}
+	b := old.Clone()
+	if err := change(&b); err != nil {
+		return Building{}, err
+	}
+	if b.ID != old.ID {
+		return Building{}, &FieldError{"id", "cannot be changed; create another building"}
+	}
+	b.CreatedAt, b.UpdatedAt, b.Generation, b.Revision = old.CreatedAt, old.UpdatedAt, old.Generation, old.Revision
+	b.SetDefaults()
+	if err := b.Validate(); err != nil {
+		return Building{}, err
+	}
+	if reflect.DeepEqual(b, old) {
+		return b, nil
+	}
+	b.UpdatedAt = now()
+	b.Generation++
+	value, err := encodeRecord(b, r.keys)
+	if err != nil {
+		return Building{}, err
+	}
+	b.Revision, err = r.bucket.Update(ctx, entry.Key, value, entry.Revision)
+	if err != nil {
+		return Building{}, failure(id, err)
+	}
+	return b, nil
+}
+
+// Delete removes a building together with its earlier revisions. It fails with
+// ErrNotFound when there is none, and with ErrConflict when it is not at the
+// given revision; revision 0 takes any. A building that cannot be read can be
+// deleted.
+func (r *Registry) Delete(ctx context.Context, id string, revision uint64) error {
+	for attempt := 1; ; attempt++ {
+		entry, err := r.entry(ctx, id)
+		if err != nil {
+			return err
+		}
+		if revision != 0 && revision != entry.Revision {
+			return &BuildingError{id, ErrConflict}
+		}
+		err = r.bucket.Delete(ctx, entry.Key, entry.Revision)
+		if err == nil {
+			return nil
+		}
+		if revision != 0 || attempt == maxAttempts || !errors.Is(err, engine.ErrConflict) {
+			return failure(id, err)
+		}
+	}
+}
+
+func (r *Registry) entry(ctx context.Context, id string) (engine.Entry, error) {
+	// The id becomes a key, so its syntax matters for reading too.
+	if err := ValidateID(id); err != nil {
+		return engine.Entry{}, err
+	}
+	entry, err := r.bucket.Get(ctx, buildingPrefix+id)
+	if err != nil {
+		return engine.Entry{}, failure(id, err)
+	}
+	return entry, nil
+}
+
+func (r *Registry) decode(entry engine.Entry) (Building, error) {
+	id := entryID(entry)
+	b, err := decodeRecord(id, entry.Value, r.keys)
+	if err != nil {
+		return Building{}, &BuildingError{id, fmt.Errorf("%w: %w", ErrUnreadable, err)}
+	}
+	b.Revision = entry.Revision
+	return b, nil
+}
+
+func entryID(entry engine.Entry) string { return strings.TrimPrefix(entry.Key, buildingPrefix) }
+
+// now returns the time as it is read back: in UTC, without the monotonic clock.
+func now() time.Time { return time.Now().UTC().Round(0) }
