@@ -1,0 +1,73 @@
+package session
+
+import (
+	"time"
+
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+)
+
+// heartbeat sends a CONNECTIONSTATE_REQUEST (KNX 03_08_02 Core §5.4).
+func (m *Machine) heartbeat(now time.Time) {
+	m.disarm(timerHeartbeat)
+	m.counters.Heartbeats++
+	m.link.beats++
+	m.send(m.cfg.Control, frame.ConnectionStateRequest{Channel: m.link.channel, Control: m.hpai()})
+	m.arm(timerHeartbeatAnswer, now.Add(heartbeatTimeout))
+	if m.link.beats == 1 {
+		m.arm(timerHeartbeatDoubt, now.Add(heartbeatDoubt))
+	}
+}
+
+// heartbeatNow asks at once, unless an answer is already waited for.
+func (m *Machine) heartbeatNow(now time.Time) {
+	if m.link.beats == 0 {
+		m.heartbeat(now)
+	}
+}
+
+func (m *Machine) heartbeatUnanswered(now time.Time) {
+	m.counters.HeartbeatsMissed++
+	if m.link.beats <= heartbeatRepeats {
+		m.heartbeat(now)
+		return
+	}
+	m.lose(now, loss{reason: ReasonHeartbeatUnanswered, disconnect: true})
+}
+
+func (m *Machine) onHeartbeatResponse(now time.Time, r frame.ConnectionStateResponse) {
+	switch r.Status {
+	case frame.StatusNoError:
+		m.heartbeatAnswered(now, jitter(heartbeatEvery, heartbeatJitter, m.rnd()))
+		m.settle(now, doubtHeartbeat|doubtBus)
+	case frame.StatusConnectionID:
+		// The channel is not ours any more, perhaps another client's: no DISCONNECT.
+		m.lose(now, loss{reason: ReasonConnectionUnknown, detail: statusDetail(r.Status)})
+	case frame.StatusKNXConnection:
+		// Connecting anew would not bring the bus back. The session waits for it.
+		m.heartbeatAnswered(now, busRecheck)
+		m.link.doubts &^= doubtHeartbeat
+		m.raise(now, doubtBus)
+	default:
+		m.lose(now, loss{reason: ReasonDataConnection, detail: statusDetail(r.Status), disconnect: true})
+	}
+}
+
+// heartbeatAnswered ends the wait for an answer and plans the next heartbeat.
+func (m *Machine) heartbeatAnswered(now time.Time, next time.Duration) {
+	m.link.answered = now
+	m.link.beats = 0
+	m.disarm(timerHeartbeatAnswer)
+	m.disarm(timerHeartbeatDoubt)
+	m.arm(timerHeartbeat, now.Add(next))
+}
+
+// proven notes another answer of the interface than one to a heartbeat: an ACK
+// or a confirmation. It takes back the doubts that it disproves; a heartbeat
+// still without an answer may raise its own again.
+func (m *Machine) proven(now time.Time, disproved doubt) {
+	m.link.answered = now
+	if m.link.beats > 0 {
+		m.arm(timerHeartbeatDoubt, now.Add(heartbeatDoubt))
+	}
+	m.settle(now, disproved|doubtHeartbeat)
+}

@@ -1,0 +1,144 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+)
+
+// Config says whom to connect to and how. The zero value of every field but
+// Control is a good default.
+type Config struct {
+	// Control is the interface's control endpoint, such as 192.168.1.3:3671.
+	Control netip.AddrPort
+
+	// Local, when valid, is written into our HPAIs instead of route-back (all
+	// zero). It must be the address and port our datagrams come from. Most
+	// interfaces want route-back, KNX Virtual refuses it
+	// (KNX 03_08_02 Core, HPAI and network address translation).
+	Local netip.AddrPort
+
+	// FixedAddress, when not zero, asks for this individual address by the
+	// extended CRI of tunnelling version 2. An interface that does not know it is
+	// asked again without.
+	FixedAddress frame.IndividualAddress
+
+	// StopTimeout bounds the wait for the answer to the DISCONNECT_REQUEST when
+	// stopping. Zero means the standard's 10 s; more than that is cut to it.
+	StopTimeout time.Duration
+}
+
+// Machine is one tunnelling client. Its methods must not be called at the same
+// time, and their now must never go back.
+type Machine struct {
+	cfg Config
+	rnd func() float64
+
+	phase    phase
+	timers   [timerCount]time.Time
+	outputs  []Output
+	taken    int // outputs[:taken] were returned by Next
+	reported StateChanged
+	counters Counters
+
+	// Across sessions.
+	basicOnly   bool      // the interface refused the extended CRI
+	lastAttempt time.Time // of the last CONNECT_REQUEST
+	hurried     bool      // a lost session was followed by an attempt at once
+	retry       backoff
+	slots       backoff
+	orphan      orphan
+	misses      int       // confirmations missing in a row
+	stopBy      time.Time // after Stop
+
+	// Of the living session.
+	link  link
+	write outgoing
+}
+
+// link is what belongs to one granted session.
+type link struct {
+	channel  uint8
+	data     netip.AddrPort // where TUNNELLING_* go
+	peer     netip.Addr     // who granted it
+	assigned frame.IndividualAddress
+	since    time.Time
+	answered time.Time // last answer of the interface
+	beats    int       // heartbeats sent since the last answer to one
+	doubts   doubt
+
+	// Sequence counters, KNX 03_08_04 Tunnelling §2.6: from 0 for each session,
+	// modulo 256.
+	sendSequence    uint8
+	receiveSequence uint8
+}
+
+// New returns a machine in phaseIdle. rnd returns random numbers in [0,1) for
+// jitter; it is called from the machine's methods only.
+func New(cfg Config, rnd func() float64) *Machine {
+	if cfg.StopTimeout <= 0 || cfg.StopTimeout > disconnectTimeout {
+		cfg.StopTimeout = disconnectTimeout
+	}
+	cfg.Control = netip.AddrPortFrom(cfg.Control.Addr().Unmap(), cfg.Control.Port())
+	return &Machine{cfg: cfg, rnd: rnd, retry: retryBackoff, slots: slotsBackoff}
+}
+
+// Start makes the first attempt. It does nothing when called again.
+func (m *Machine) Start(now time.Time) {
+	if m.phase == phaseIdle {
+		m.connect(now)
+	}
+}
+
+// Kick says that the way to the interface is believed to be back: a machine
+// that backs off tries now, though not sooner than 1 s (5 s when the slots were
+// full) after its last attempt. In any other phase it does nothing.
+func (m *Machine) Kick(now time.Time) {
+	if m.phase != phaseBackingOff {
+		return
+	}
+	pause := m.retry.first
+	if m.reported.Reason == ReasonSlotsFull {
+		pause = m.slots.first
+	} else {
+		m.retry.reset()
+	}
+	at := m.lastAttempt.Add(pause)
+	switch {
+	case !at.After(now):
+		m.connect(now)
+	case at.Before(m.timers[timerRetry]):
+		m.arm(timerRetry, at)
+		m.report(now, StateBackingOff, m.reported.Reason, m.reported.Message, at)
+	}
+}
+
+// Next returns the oldest output not yet taken. Drain it after every call.
+func (m *Machine) Next() (Output, bool) {
+	if m.taken == len(m.outputs) {
+		clear(m.outputs)
+		m.outputs, m.taken = m.outputs[:0], 0
+		return nil, false
+	}
+	out := m.outputs[m.taken]
+	m.taken++
+	return out, true
+}
+
+// Counters returns what was counted so far.
+func (m *Machine) Counters() Counters { return m.counters }
+
+// State returns the last StateChanged; zero before Start.
+func (m *Machine) State() StateChanged { return m.reported }
+
+func (m *Machine) emit(o Output) { m.outputs = append(m.outputs, o) }
+
+// send emits a frame as a datagram.
+func (m *Machine) send(to netip.AddrPort, f frame.Frame) {
+	m.emit(Send{To: to, Datagram: frame.Append(nil, f)})
+}
+
+// hpai is our own endpoint as the interface is told: route-back unless
+// configured.
+func (m *Machine) hpai() frame.HPAI { return frame.HPAI{Addr: m.cfg.Local} }

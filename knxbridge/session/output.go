@@ -1,0 +1,152 @@
+package session
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+)
+
+// Output is something the machine wants done or known: one of Send, Telegram,
+// Result, StateChanged and Stopped. What it holds belongs to the receiver.
+type Output interface{ output() }
+
+// Send is a datagram to be sent now. When it cannot be, tell the machine by
+// SendFailed or TransportLost.
+type Send struct {
+	To       netip.AddrPort
+	Datagram []byte
+}
+
+// Telegram is a group telegram seen on the bus, or, with Own, a write of ours
+// that the bus has confirmed.
+type Telegram struct {
+	// LData has group destination and one of the three group services. An own
+	// telegram carries our individual address as source if the interface told it.
+	LData frame.LData
+	Own   bool
+}
+
+// Result answers a Write. Each Write gets exactly one.
+type Result struct {
+	ID      uint64
+	Outcome Outcome
+	// Err is set exactly when Outcome is NotSent.
+	Err error
+}
+
+// StateChanged is the session's state whenever it, its reason or its retry time
+// changes. It is comparable.
+type StateChanged struct {
+	State  State
+	Reason Reason
+	// Message is a sentence for people: what happened and what to do. Empty with
+	// ReasonNone.
+	Message string
+	// Since is when State (not the reason) began.
+	Since time.Time
+	// RetryAt is when the next attempt is made; zero unless BACKING_OFF.
+	RetryAt time.Time
+	// Assigned is our individual address; zero without a session, or when the
+	// interface did not tell.
+	Assigned frame.IndividualAddress
+}
+
+// Stopped is the last output: the machine has ended.
+type Stopped struct{}
+
+func (Send) output()         {}
+func (Telegram) output()     {}
+func (Result) output()       {}
+func (StateChanged) output() {}
+func (Stopped) output()      {}
+
+// State is what observers see of a session. Its zero value is none.
+type State uint8
+
+// The states.
+const (
+	// StateConnecting: a session is being asked for, or one exists and is in doubt.
+	StateConnecting State = iota + 1
+	// StateOnline: confirmed by an answer of the interface in the last 30 s, and no
+	// ACK has failed since.
+	StateOnline
+	// StateBackingOff: waits for the next attempt.
+	StateBackingOff
+)
+
+// String returns the state as clients see it, such as "ONLINE".
+func (s State) String() string {
+	switch s {
+	case StateConnecting:
+		return "CONNECTING"
+	case StateOnline:
+		return "ONLINE"
+	case StateBackingOff:
+		return "BACKING_OFF"
+	default:
+		return "NONE"
+	}
+}
+
+// Outcome is what became of a write.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// NotSent: nothing left for the interface; the error says why.
+	NotSent Outcome = iota
+	// Confirmed: the bus took the telegram (positive L_Data.con).
+	Confirmed
+	// Rejected: the bus did not take it (negative L_Data.con).
+	Rejected
+	// Unconfirmed: the interface took it, but did not say what the bus did.
+	Unconfirmed
+	// Unknown: sent, and the session was lost before an answer. It is never
+	// repeated by us.
+	Unknown
+)
+
+// String returns the outcome as clients see it, such as "CONFIRMED".
+func (o Outcome) String() string {
+	switch o {
+	case Confirmed:
+		return "CONFIRMED"
+	case Rejected:
+		return "REJECTED"
+	case Unconfirmed:
+		return "UNCONFIRMED"
+	case Unknown:
+		return "UNKNOWN"
+	default:
+		return "NOT_SENT"
+	}
+}
+
+// ErrNotReady is the error of a Write that came while Ready was false.
+var ErrNotReady = errors.New("session: not ready for a write")
+
+// Counters count since New. They never go down.
+type Counters struct {
+	Connects           uint64 // CONNECT_REQUESTs sent
+	Sessions           uint64 // sessions granted; all but the first are reconnects
+	SlotsRefused       uint64 // refusals that mean "no free slot"
+	Heartbeats         uint64 // CONNECTIONSTATE_REQUESTs sent
+	HeartbeatsMissed   uint64 // of these, without an answer in time
+	AcksFailed         uint64 // our requests that were not acknowledged in time, repeats included
+	Requests           uint64 // TUNNELLING_REQUESTs sent for writes, repeats not included
+	Repeats            uint64 // TUNNELLING_REQUESTs sent a second time
+	Telegrams          uint64 // group telegrams received from the bus
+	OwnTelegrams       uint64 // own writes confirmed
+	Negative           uint64 // negative confirmations
+	Unconfirmed        uint64 // writes without a confirmation
+	OtherFrames        uint64 // valid cEMI frames that are no group telegrams
+	Unparsable         uint64 // acknowledged requests whose cEMI made no sense
+	Malformed          uint64 // datagrams that are no KNXnet/IP frames
+	Unexpected         uint64 // frames that the phase had no use for
+	Foreign            uint64 // frames for channels that are not ours
+	Duplicates         uint64 // requests acknowledged a second time
+	OutOfSequence      uint64 // requests outside the receive window
+	UnawaitedConnected uint64 // late CONNECT_RESPONSEs whose slot was given back
+}

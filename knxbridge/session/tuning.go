@@ -1,0 +1,77 @@
+package session
+
+import "time"
+
+// Our own choices, where the standard is silent or too slow for people who
+// wait for a building to come back.
+const (
+	// heartbeatEvery and heartbeatJitter: a CONNECTIONSTATE_REQUEST is sent every
+	// 20 s ± 2 s. The standard says 60 s, but some interfaces drop a client before
+	// that, and ONLINE promises an answer in the last 30 s.
+	heartbeatEvery  = 20 * time.Second
+	heartbeatJitter = 2 * time.Second
+
+	// heartbeatDoubt is how long the first unanswered CONNECTIONSTATE_REQUEST
+	// leaves the session ONLINE. With the interval above, ONLINE is never older
+	// than 22 s + 5 s after an answer.
+	heartbeatDoubt = 5 * time.Second
+
+	// busRecheck is the heartbeat's interval while the interface says that its bus
+	// is down.
+	busRecheck = 10 * time.Second
+
+	// resyncTimeout is how long the session lives on without a valid request once
+	// one with a wrong sequence counter was seen.
+	resyncTimeout = 2 * time.Second
+
+	// silentAfter is after how many missing confirmations in a row an interface is
+	// treated as one that never confirms: its writes then end with the ACK.
+	silentAfter = 3
+
+	// stableAfter is how long a session must have lived for the next reconnect to
+	// be made at once and the backoff to start anew. An interface that accepts and
+	// drops us again and again is retried at the backoff's pace. It is below the
+	// first heartbeat's time, whose answer 0x21 means to connect at once.
+	stableAfter = 10 * time.Second
+
+	// leaveTimeout is how long an attempt waits for the answer to the
+	// DISCONNECT_REQUEST for the session before. Sent together, the two requests
+	// could overtake each other, and an interface with one slot would refuse us.
+	leaveTimeout = time.Second
+
+	// disconnectRepeat is the interval at which an unanswered DISCONNECT_REQUEST
+	// is sent again while stopping: a lost one leaks a slot for two minutes.
+	disconnectRepeat = 2 * time.Second
+
+	// pendingConnectGrace is how long a stop waits for the answer to a
+	// CONNECT_REQUEST that is under way, to give back the slot it may get.
+	pendingConnectGrace = 2 * time.Second
+)
+
+// retryBackoff and slotsBackoff are the waits between attempts: after n
+// failures a wait is drawn from the upper half of min(first·2ⁿ⁺¹, limit), so it
+// is never below first or above limit and never the same for many buildings.
+var (
+	retryBackoff = backoff{first: time.Second, limit: 15 * time.Second}
+	slotsBackoff = backoff{first: 5 * time.Second, limit: 60 * time.Second}
+)
+
+// backoff is a growing, jittered wait.
+type backoff struct {
+	first, limit time.Duration
+	failures     int
+}
+
+// next returns the next wait, for a random number r in [0,1).
+func (b *backoff) next(r float64) time.Duration {
+	high := min(b.first<<min(b.failures+1, 10), b.limit)
+	b.failures++
+	return high/2 + time.Duration(r*float64(high-high/2))
+}
+
+func (b *backoff) reset() { b.failures = 0 }
+
+// jitter spreads d by up to ± by, for a random number r in [0,1).
+func jitter(d, by time.Duration, r float64) time.Duration {
+	return d - by + time.Duration(r*float64(2*by))
+}
