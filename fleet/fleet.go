@@ -1,0 +1,405 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/tunnel"
+)
+
+// Desired says which buildings there should be. *registry.Registry is one.
+type Desired interface {
+	// Watch calls fn for every building, then for every change, until ctx ends
+	// or fn fails.
+	Watch(ctx context.Context, fn func(registry.Change) error) error
+}
+
+// Ownership says which buildings this replica runs.
+type Ownership interface {
+	// Claim takes a building and returns the epoch of the site that may start
+	// now, higher than every epoch of that building before.
+	Claim(ctx context.Context, building string) (epoch uint64, err error)
+	// Release gives a building back after its site has ended.
+	Release(ctx context.Context, building string) error
+}
+
+// Tunnels opens tunnels. *tunnel.Exchange is what does so in earnest.
+type Tunnels interface {
+	Open(cfg tunnel.Config, dev tun.Device, log zerolog.Logger, onHandshake func()) (*tunnel.Tunnel, error)
+}
+
+// Config is what a Fleet is made of. Desired, Ownership, Tunnels and Hub are
+// required.
+type Config struct {
+	Desired   Desired
+	Ownership Ownership
+	Tunnels   Tunnels
+	Hub       *Hub
+	// Resolver looks up the routers' names.
+	Resolver tunnel.Resolver
+	Log      zerolog.Logger
+	// StartsPerSecond paces the start of sites. 0 means DefaultStartsPerSecond.
+	StartsPerSecond float64
+	// Random gives numbers in [0, 1) for jitter, to many goroutines at once. Nil
+	// means the runtime's source.
+	Random func() float64
+}
+
+// DefaultStartsPerSecond is how many sites start in a second at most: a router
+// under load answers 20 handshakes a second and address (WireGuard paper §5.3),
+// and many buildings may sit behind one.
+const DefaultStartsPerSecond = 200
+
+// startBurst is how many sites may start at once.
+const startBurst = 50
+
+// Fleet turns the buildings that are desired into running sites, and tells how
+// each of them is.
+type Fleet struct {
+	cfg     Config
+	board   *board
+	limiter *rate.Limiter
+
+	// Owned by Run's loop.
+	desired map[string]registry.Building
+	sites   map[string]*running
+	queue   []string // ids whose start waits for its turn
+	queued  map[string]bool
+	ended   chan *running // unbuffered: a site that ended waits until the loop has taken note
+	wg      sync.WaitGroup
+
+	mu   sync.RWMutex // guards live
+	live map[string]*site
+}
+
+// running is a site and what the loop knows of it.
+type running struct {
+	site     *site
+	stop     context.CancelFunc
+	stopping bool
+}
+
+// New makes a fleet. It does nothing until Run.
+func New(cfg Config) *Fleet {
+	if cfg.StartsPerSecond <= 0 {
+		cfg.StartsPerSecond = DefaultStartsPerSecond
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
+	return &Fleet{
+		cfg:     cfg,
+		board:   newBoard(),
+		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), startBurst),
+		desired: make(map[string]registry.Building),
+		sites:   make(map[string]*running),
+		queued:  make(map[string]bool),
+		ended:   make(chan *running),
+		live:    make(map[string]*site),
+	}
+}
+
+// View returns a building's configuration and status; false if there is no such
+// building. A building that was created a moment ago may not be there yet.
+func (f *Fleet) View(id string) (View, bool) {
+	v, ok := f.board.get(id)
+	if !ok {
+		return View{}, false
+	}
+	if s := f.site(id); s != nil {
+		s.live(&v.Status)
+	}
+	return v, true
+}
+
+// Watch returns a snapshot of all buildings, and then every change. Counters and
+// last times are as of the change. Close it when done.
+func (f *Fleet) Watch() *Watcher { return f.board.watch() }
+
+func (f *Fleet) site(id string) *site {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.live[id]
+}
+
+// Run keeps the sites in step with what is desired until ctx ends; then it stops
+// all sites, waits for them, and returns nil. It fails only if what is desired
+// cannot be known.
+func (f *Fleet) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes := make(chan registry.Change) // unbuffered: the registry's watch buffers
+	var watchErr error
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer close(changes)
+		watchErr = f.cfg.Desired.Watch(ctx, func(c registry.Change) error {
+			select {
+			case changes <- c:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	f.loop(ctx, changes)
+	stopped := ctx.Err() != nil
+	cancel()
+	f.stopAll()
+	watching.Wait()
+	f.board.close()
+	if stopped {
+		return nil
+	}
+	if watchErr == nil {
+		watchErr = errors.New("the watch ended by itself")
+	}
+	return fmt.Errorf("registry of buildings: %w", watchErr)
+}
+
+// loop returns when ctx ends or changes is closed.
+func (f *Fleet) loop(ctx context.Context, changes <-chan registry.Change) {
+	turn := time.NewTimer(0)
+	defer turn.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c, ok := <-changes:
+			if !ok {
+				return
+			}
+			f.desire(c)
+		case r := <-f.ended:
+			f.cleanUp(r)
+		case <-turn.C:
+		}
+		if wait := f.startNext(ctx); wait > 0 {
+			turn.Reset(wait)
+		}
+	}
+}
+
+// desire takes a change of what is desired.
+func (f *Fleet) desire(c registry.Change) {
+	switch c.Type {
+	case registry.Stored:
+		f.desired[c.ID] = c.Building
+		f.board.desire(c.Building)
+	case registry.Deleted:
+		delete(f.desired, c.ID)
+		if f.sites[c.ID] == nil {
+			f.board.remove(c.ID)
+		}
+	case registry.Unreadable:
+		// What is known of it goes on; there is nothing else to follow.
+		f.cfg.Log.Error().Err(c.Err).Str("building", c.ID).Msg("building not read; its last known configuration goes on")
+		return
+	case registry.SnapshotComplete:
+		return
+	}
+	f.converge(c.ID)
+}
+
+// converge compares one building as desired with its site, and does the next
+// thing that brings them together. It is called after every change of either.
+func (f *Fleet) converge(id string) {
+	want, wanted := f.desired[id]
+	run := wanted && want.Enabled
+	have := f.sites[id]
+	switch {
+	case have == nil && run:
+		f.board.report(id, waiting(ReasonStartPaced))
+		f.enqueue(id)
+	case have == nil && wanted:
+		f.board.report(id, Status{State: StateDisabled, Reason: ReasonDisabled, Since: time.Now(), ObservedGeneration: want.Generation})
+	case have == nil || have.stopping:
+		// Nothing runs, or converge is called again when the site has ended.
+	case !run || needsRestart(have.site.building, want):
+		have.stopping = true
+		have.stop()
+	default:
+		have.site.labels.Store(&want.Labels)
+	}
+}
+
+func waiting(reason string) Status {
+	return Status{State: StateWaiting, Reason: reason, Since: time.Now()}
+}
+
+// needsRestart reports whether a running site has to be built anew to follow the
+// change from old to changed.
+func needsRestart(old, changed registry.Building) bool {
+	return !reflect.DeepEqual(old.Tunnel, changed.Tunnel) || old.KNX != changed.KNX
+}
+
+func (f *Fleet) enqueue(id string) {
+	if !f.queued[id] {
+		f.queued[id] = true
+		f.queue = append(f.queue, id)
+	}
+}
+
+// startNext starts as many waiting sites as pacing allows, and returns how long
+// to wait for the next; 0 if none waits.
+func (f *Fleet) startNext(ctx context.Context) time.Duration {
+	for len(f.queue) > 0 {
+		id := f.queue[0]
+		want, wanted := f.desired[id]
+		if !wanted || !want.Enabled || f.sites[id] != nil {
+			f.dequeue()
+			continue
+		}
+		reservation := f.limiter.Reserve()
+		if wait := reservation.Delay(); wait > 0 {
+			reservation.Cancel()
+			return wait
+		}
+		f.dequeue()
+		f.start(ctx, want)
+	}
+	return 0
+}
+
+func (f *Fleet) dequeue() {
+	delete(f.queued, f.queue[0])
+	f.queue = f.queue[1:]
+}
+
+func (f *Fleet) start(ctx context.Context, building registry.Building) {
+	siteCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // stopAll ends it, after what it has to say
+	s := &site{
+		building:   building,
+		tunnels:    f.cfg.Tunnels,
+		resolver:   f.cfg.Resolver,
+		rnd:        f.cfg.Random,
+		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
+		publish:    f.cfg.Hub.Publish,
+		report:     func(status Status) { f.board.report(building.ID, status) },
+		opened:     make(chan struct{}),
+		handshaken: make(chan struct{}, 1),
+		moved:      make(chan struct{}, 1),
+	}
+	s.labels.Store(&building.Labels)
+	r := &running{site: s, stop: stop}
+	f.sites[building.ID] = r
+	f.wg.Go(func() {
+		defer stop()
+		f.runSite(siteCtx, s)
+		f.ended <- r
+	})
+}
+
+// runSite claims the building, runs its site and releases it. A site that fails
+// tells so and keeps its place until the pause before the next try is over.
+func (f *Fleet) runSite(ctx context.Context, s *site) {
+	err := contain(func() error { return f.claimAndRun(ctx, s) })
+	if err == nil {
+		return
+	}
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		s.log.Error().Str("stack", string(panicked.stack)).Msg("panic in the building's site")
+	}
+	s.log.Error().Err(err).Msg("the building's site failed and is built anew")
+	now := time.Now()
+	f.board.report(s.building.ID, Status{
+		State: StateWaiting, Reason: ReasonSiteFailed, Since: now, RetryAt: now.Add(restartPause), Epoch: s.epoch,
+		Message: fmt.Sprintf("the building's site failed (%v); it is built anew", err),
+	})
+	pause := time.NewTimer(restartPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+	}
+}
+
+func (f *Fleet) claimAndRun(ctx context.Context, s *site) error {
+	id := s.building.ID
+	epoch, err := f.cfg.Ownership.Claim(ctx, id)
+	if err != nil {
+		return fmt.Errorf("claim: %w", err)
+	}
+	s.epoch = epoch
+	f.mu.Lock()
+	f.live[id] = s
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.live, id)
+		f.mu.Unlock()
+		releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		defer cancel()
+		if err := f.cfg.Ownership.Release(releaseCtx, id); err != nil {
+			s.log.Warn().Err(err).Msg("building not released")
+		}
+	}()
+	return s.Run(ctx)
+}
+
+// Our own tuning of failures.
+const (
+	// releaseTimeout bounds giving a building back.
+	releaseTimeout = 2 * time.Second
+	// restartPause is how long a site that failed waits before it is built anew.
+	restartPause = 5 * time.Second
+)
+
+// cleanUp takes note of a site that has ended.
+func (f *Fleet) cleanUp(r *running) {
+	id := r.site.building.ID
+	delete(f.sites, id)
+	if _, wanted := f.desired[id]; !wanted {
+		f.board.remove(id)
+	}
+	f.converge(id)
+}
+
+// stopAll stops every site, takes note of each, and returns when none is left.
+func (f *Fleet) stopAll() {
+	for _, r := range f.sites {
+		r.stop()
+	}
+	done := make(chan struct{})
+	go func() {
+		f.wg.Wait()
+		close(done)
+	}()
+	for {
+		select {
+		case <-f.ended:
+		case <-done:
+			return
+		}
+	}
+}
+
+// panicError is a panic that was contained.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("internal error: %v", e.value) }
+
+// contain runs f and turns a panic into an error, so that one building's fault
+// stays its own.
+func contain(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

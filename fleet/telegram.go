@@ -1,0 +1,55 @@
+package fleet
+
+import (
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/knxfleet/knxfleet/knxbridge"
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+)
+
+// Telegram is one group telegram of one building on its way to subscribers. It
+// is shared by all of them and never changes.
+type Telegram struct {
+	// Building, Epoch and Number identify the telegram for good; Number counts
+	// from 1 within the epoch.
+	Building      string
+	Epoch, Number uint64
+	// Labels are the building's when the telegram was seen.
+	Labels map[string]string
+	// Destination is the group address.
+	Destination frame.GroupAddress
+	// Message is the telegram as clients get it, made once for all of them.
+	Message *knxfleetv1.Telegram
+}
+
+func newTelegram(building string, epoch, number uint64, labels map[string]string, t knxbridge.Telegram) *Telegram {
+	return &Telegram{
+		Building: building, Epoch: epoch, Number: number, Labels: labels, Destination: t.Destination,
+		Message: &knxfleetv1.Telegram{
+			Building:      building,
+			Epoch:         epoch,
+			Number:        number,
+			ReceivedAt:    timestamppb.New(t.At),
+			Source:        t.Source.String(),
+			Destination:   t.Destination.String(),
+			Kind:          kindOf(t.Command),
+			Raw:           t.Data,
+			SixBit:        t.SixBit,
+			SentByGateway: t.Own,
+		},
+	}
+}
+
+func kindOf(command frame.APCI) knxfleetv1.Telegram_Kind {
+	switch command {
+	case frame.GroupValueRead:
+		return knxfleetv1.Telegram_KIND_READ
+	case frame.GroupValueResponse:
+		return knxfleetv1.Telegram_KIND_RESPONSE
+	case frame.GroupValueWrite:
+		return knxfleetv1.Telegram_KIND_WRITE
+	default:
+		return knxfleetv1.Telegram_KIND_UNSPECIFIED
+	}
+}
