@@ -51,8 +51,8 @@ fuzz: ## Fuzz every target for FUZZTIME (default 10s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
 	done
 
-rig: ## Test against real buildings in a VM (RIG_DIR says where the rig is)
-	RIG_DIR="$(abspath $(RIG_DIR))" $(GO) test -tags rig -count=1 -timeout 15m -v ./internal/rigtest/...
+rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is)
+	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -count=1 -timeout 15m -v ./internal/rigtest/...
 
 tools: $(BIN)/.tools ## Build the tools of tools/go.mod into bin/
 

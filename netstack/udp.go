@@ -163,7 +163,8 @@ type receiver struct {
 func (r *receiver) NotifyEvent(waiter.EventMask) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for !r.closed && r.receive() {
+	for more := !r.closed; more; {
+		more = r.receive()
 	}
 	if r.closed || !r.queue.empty() {
 		r.announce()

@@ -183,7 +183,8 @@ func (d *demux) unlink(c *claim) {
 		}
 		return
 	}
-	for ; head.next != c; head = head.next {
+	for head.next != c {
+		head = head.next
 	}
 	head.next = c.next
 }

@@ -159,8 +159,7 @@ func (p *wgQuick) line(number int, line string) error {
 		p.seen[s.name] = number
 	}
 	err := s.set(p, value)
-	var e *ConfigError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*ConfigError](err); ok {
 		e.Line = number
 	}
 	return err

@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // Types of additional information that a busmonitor sends (KNX 03_06_03 EMI_IMI §4.1.4).
@@ -42,7 +43,7 @@ func ParseBusmonitor(cemi []byte) (Busmonitor, error) {
 	if len(frame) == 0 {
 		return Busmonitor{}, fmt.Errorf("%v: no frame after the additional information", code)
 	}
-	b := Busmonitor{Frame: frame[:len(frame):len(frame)]}
+	b := Busmonitor{Frame: slices.Clip(frame)}
 	for len(info) > 0 {
 		if len(info) < 2 || len(info) < 2+int(info[1]) {
 			return Busmonitor{}, fmt.Errorf("%v: additional information ends within an item", code)

@@ -291,7 +291,7 @@ type Telegram struct {
 	Destination string `protobuf:"bytes,6,opt,name=destination,proto3" json:"destination,omitempty"`
 	// What the telegram asks or says.
 	Kind Telegram_Kind `protobuf:"varint,7,opt,name=kind,proto3,enum=knxfleet.v1.Telegram_Kind" json:"kind,omitempty"`
-	// The value as it travelled, 0 to 254 bytes; empty for a read. A value of six
+	// The value as it travelled, 0 to 253 bytes; empty for a read. A value of six
 	// bits or less is one byte here.
 	Raw []byte `protobuf:"bytes,8,opt,name=raw,proto3" json:"raw,omitempty"`
 	// Whether the value has six bits or less and travelled in the APCI octet,

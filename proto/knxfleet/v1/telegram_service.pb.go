@@ -470,7 +470,7 @@ type GroupWriteRequest struct {
 	// The value as people type it, in the range of its type: "on", "21.5",
 	// "21.5 °C", "50 %", "2026-11-21", "#ff8800". Either value or raw.
 	Value string `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	// The value as bytes, at most 254. Either value or raw.
+	// The value as bytes, at most 253. Either value or raw.
 	Raw []byte `protobuf:"bytes,5,opt,name=raw,proto3" json:"raw,omitempty"`
 	// With raw: one byte of at most 0x3F that travels in the APCI octet, as types
 	// of six bits or less do. Default: false, unless dpt or the table say it.
@@ -675,7 +675,7 @@ type GroupWriteItem struct {
 	Dpt string `protobuf:"bytes,3,opt,name=dpt,proto3" json:"dpt,omitempty"`
 	// The value as text. Either value or raw.
 	Value string `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	// The value as bytes, at most 254. Either value or raw.
+	// The value as bytes, at most 253. Either value or raw.
 	Raw []byte `protobuf:"bytes,5,opt,name=raw,proto3" json:"raw,omitempty"`
 	// With raw: the value travels in the APCI octet. Default: as in
 	// GroupWriteRequest.
