@@ -29,10 +29,10 @@ func TestEndpoints(t *testing.T) {
 
 	wantDue(now, false, true)
 	// Failures are repeated with growing pauses, up to 15 s, for ever.
-	for _, pause := range []time.Duration{2, 4, 8, 15, 15} {
+	for _, pause := range []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second} {
 		wantCall(nil, errors.New("no"), none, none, false)
-		wantDue(now.Add(pause*time.Second-time.Millisecond), false, false)
-		now = now.Add(pause * time.Second)
+		wantDue(now.Add(pause-time.Millisecond), false, false)
+		now = now.Add(pause)
 		wantDue(now, false, true)
 	}
 	wantCall([]netip.AddrPort{one}, nil, none, one, true)

@@ -200,8 +200,8 @@ func TestParseWGQuickErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			cfg, warnings, err := ParseWGQuick(fill(test.text))
-			var bad *ConfigError
-			if !errors.As(err, &bad) {
+			bad, ok := errors.AsType[*ConfigError](err)
+			if !ok {
 				t.Fatalf("got %v, want a ConfigError", err)
 			}
 			if bad.Line != test.line || bad.Field != test.field || !strings.Contains(err.Error(), test.has) {
@@ -323,8 +323,7 @@ func FuzzParseWGQuick(f *testing.F) {
 			t.Fatalf("a secret got out: %s", out)
 		}
 		if err != nil {
-			var bad *ConfigError
-			if !errors.As(err, &bad) {
+			if _, ok := errors.AsType[*ConfigError](err); !ok {
 				t.Fatalf("error %T, want a ConfigError", err)
 			}
 			return

@@ -35,7 +35,7 @@ func ValidateID(id string) error {
 	if id == "" {
 		return &FieldError{"id", "is missing; want " + idWant}
 	}
-	problem := ""
+	var problem string
 	switch {
 	case len(id) > maxIDLength:
 		problem = fmt.Sprintf("has %d characters", len(id))

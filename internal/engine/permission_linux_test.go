@@ -37,7 +37,8 @@ func openUnprivileged(ctx context.Context, dir string) error {
 		// The thread is never unlocked, so it ends with this goroutine.
 		runtime.LockOSThread()
 		if os.Geteuid() == 0 {
-			syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
+			// setfsuid(2) has no error to return; Open below shows that it worked.
+			_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
 		}
 		e, err := Open(ctx, Config{Dir: dir})
 		if err == nil {

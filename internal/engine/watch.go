@@ -119,7 +119,7 @@ func (b *Bucket) Watch(ctx context.Context, prefix string, fn func(Event) error)
 		case fnErr != nil:
 			return fnErr
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the caller wanted the end; err only repeats it
 		case err == nil: // time to resync
 			continue
 		}

@@ -147,8 +147,7 @@ func load(path string) (*Keyset, error) {
 
 // reason leaves the path to the caller's message.
 func reason(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
 	}
 	return err

@@ -274,8 +274,8 @@ func heldBytes(v reflect.Value) int {
 		return held
 	case reflect.Struct:
 		held := 0
-		for i := range v.NumField() {
-			held += heldBytes(v.Field(i))
+		for _, field := range v.Fields() {
+			held += heldBytes(field)
 		}
 		return held
 	}

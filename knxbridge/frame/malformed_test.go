@@ -129,7 +129,7 @@ func TestNoLengthButTheRight(t *testing.T) {
 	}
 	for _, text := range all {
 		datagram := unhex(t, text)
-		for length := range len(datagram) {
+		for length := range datagram {
 			if f, err := frame.Parse(datagram[:length]); err == nil {
 				t.Errorf("%s cut to %d bytes was read as %+v", text, length, f)
 			}
@@ -140,7 +140,7 @@ func TestNoLengthButTheRight(t *testing.T) {
 	}
 	for _, r := range requests {
 		cemi := unhex(t, r.hex)[10:]
-		for length := range len(cemi) {
+		for length := range cemi {
 			if l, err := frame.ParseLData(cemi[:length]); err == nil {
 				t.Errorf("%x cut to %d bytes was read as %+v", cemi, length, l)
 			}
