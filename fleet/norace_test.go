@@ -1,0 +1,6 @@
+//go:build !race
+
+package fleet
+
+// seeds of TestVirtualHours.
+const seeds = 20

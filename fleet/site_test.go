@@ -1,0 +1,54 @@
+package fleet
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/knxfleet/knxfleet/internal/simulator"
+	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+	"github.com/knxfleet/knxfleet/knxbridge/session"
+)
+
+// Three buildings with one subnet: a telegram of one is seen as its own, and a
+// write reaches its bus alone.
+func TestBuildingsDoNotMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 1, knxserver.Config{RecordLimit: 100})
+		s := subscribe(t, w.hub, Filter{}, 0)
+		seen := collect(s)
+		w.add("a", "b", "c")
+		w.online("a", "b", "c")
+		w.do(1, func(now time.Time, b *simulator.Building) {
+			if _, err := b.KNX.Inject(now, knxserver.Telegram{
+				Destination: 0x0A03, Command: frame.GroupValueWrite, Data: []byte{1}, SixBit: true,
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		outcome, err := w.fleet.GroupWrite(t.Context(), Write{Building: "c", Address: "1/2/4", DPT: "9.001", Value: "-20.3", Within: time.Second})
+		if outcome != session.Confirmed && outcome != session.Rejected || err != nil {
+			t.Errorf("write: %v, %v", outcome, err)
+		}
+		time.Sleep(time.Second)
+		for i, id := range []string{"a", "b", "c"} {
+			w.do(i, func(_ time.Time, b *simulator.Building) {
+				for _, bus := range b.KNX.TakeRecord().Bus {
+					fromClient := bus.Origin == knxserver.FromClient
+					if fromClient != (id == "c") || id == "a" {
+						t.Errorf("the bus of %s saw %+v", id, bus)
+					}
+					if fromClient && (bus.LData.Destination != 0x0A04 || string(bus.LData.Data) != "\x80\x12") {
+						t.Errorf("the write arrived as %+v", bus.LData)
+					}
+				}
+			})
+		}
+		telegrams := seen()
+		if len(telegrams) == 0 || telegrams[0].Building != "b" || telegrams[0].Message.GetDestination() != "1/2/3" {
+			t.Errorf("seen: %v", telegrams)
+		}
+		w.stop()
+	})
+}

@@ -1,0 +1,198 @@
+package knxserver
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+)
+
+func (s *Server) onSearch(from netip.AddrPort, r frame.SearchRequest) {
+	s.send(s.cfg.Address, r.Discovery.Resolve(from), frame.SearchResponse{
+		Control:     frame.HPAI{Addr: s.cfg.Address},
+		Description: s.description(),
+	})
+}
+
+func (s *Server) onDescription(from netip.AddrPort, r frame.DescriptionRequest) {
+	s.send(s.cfg.Address, r.Control.Resolve(from), frame.DescriptionResponse{Description: s.description()})
+}
+
+// description says who the interface is (KNX 03_08_02 Core §7.5.4). It has no
+// version 2 of the core, which would promise TCP.
+func (s *Server) description() frame.Description {
+	own := s.cfg.IndividualAddress
+	id := [6]byte{0x00, 0xFA, 0x10, 0x00, byte(own >> 8), byte(own)}
+	tunnelling := uint8(1)
+	if s.cfg.Style == StyleCalimero {
+		tunnelling = 2
+	}
+	d := frame.Description{
+		Device: frame.DeviceInfo{Medium: frame.MediumTP1, Address: own, Serial: id, MAC: id, Name: s.cfg.Name},
+		Services: []frame.SupportedService{
+			{Family: frame.FamilyCore, Version: 1},
+			{Family: frame.FamilyTunnelling, Version: tunnelling},
+		},
+	}
+	d.Device.MAC[0] = 0x02 // locally administered
+	for slot := range s.cfg.Slots {
+		d.Addresses = append(d.Addresses, s.tunnelAddress(slot))
+	}
+	return d
+}
+
+func (s *Server) tunnelAddress(slot int) frame.IndividualAddress {
+	return s.cfg.IndividualAddress + 1 + frame.IndividualAddress(slot)
+}
+
+// onConnect grants a slot or refuses (KNX 03_08_02 Core §7.8.1, §7.8.2). A client
+// that asks twice gets two, as at real interfaces.
+func (s *Server) onConnect(now time.Time, from netip.AddrPort, r frame.ConnectRequest) {
+	control := r.Control.Resolve(from)
+	slot, status := s.admit(r)
+	if status != frame.StatusNoError {
+		s.counts.Refused++
+		refusal := frame.ConnectResponse{Status: status}
+		if s.faults.LongRefusals {
+			refusal.Data = frame.HPAI{Addr: s.cfg.DataAddress}
+		}
+		s.send(s.cfg.Address, control, refusal)
+		return
+	}
+	s.counts.Granted++
+	c := &channel{
+		number:   s.channelNumber(),
+		session:  s.counts.Granted,
+		slot:     slot,
+		assigned: s.tunnelAddress(slot),
+		control:  control,
+		data:     r.Data.Resolve(from),
+		since:    now,
+		heard:    now,
+	}
+	s.lastChannel = c.number
+	s.channels = append(s.channels, c)
+	grant := frame.ConnectResponse{Channel: c.number, Assigned: c.assigned}
+	if !s.cfg.RouteBack {
+		grant.Data = frame.HPAI{Addr: s.cfg.DataAddress}
+	}
+	s.send(s.cfg.Address, control, grant)
+}
+
+// admit finds a slot for a client, or the reason for a refusal.
+func (s *Server) admit(r frame.ConnectRequest) (slot int, status frame.Status) {
+	switch {
+	case s.faults.Refuse != frame.StatusNoError:
+		return 0, s.faults.Refuse
+	case r.Control.TCP || r.Data.TCP:
+		return 0, frame.StatusHostProtocolType
+	case r.Layer != frame.LayerLink:
+		return 0, frame.StatusTunnellingLayer
+	case r.Fixed != 0 && s.cfg.Style == StyleKnxd:
+		return 0, frame.StatusConnectionType
+	case s.faults.Full || len(s.channels) >= s.cfg.Slots:
+		return 0, frame.StatusNoMoreConnections
+	case r.Fixed != 0:
+		slot := int(r.Fixed) - int(s.tunnelAddress(0))
+		if slot < 0 || slot >= s.cfg.Slots {
+			return 0, frame.StatusNoTunnellingAddress
+		}
+		if s.slotTaken(slot) {
+			return 0, frame.StatusConnectionInUse
+		}
+		return slot, frame.StatusNoError
+	}
+	for s.slotTaken(slot) {
+		slot++ // one is free: there are fewer channels than slots
+	}
+	return slot, frame.StatusNoError
+}
+
+func (s *Server) slotTaken(slot int) bool {
+	for _, c := range s.channels {
+		if c.slot == slot {
+			return true
+		}
+	}
+	return false
+}
+
+// channelNumber chooses the number of a new channel, never 0.
+func (s *Server) channelNumber() uint8 {
+	number := uint8(1)
+	if s.cfg.Style == StyleCalimero {
+		number = s.lastChannel + 1
+	}
+	for number == 0 || s.channel(number) != nil {
+		number++
+	}
+	return number
+}
+
+func (s *Server) channel(number uint8) *channel {
+	for _, c := range s.channels {
+		if c.number == number {
+			return c
+		}
+	}
+	return nil
+}
+
+// known finds the channel of a client's request to the control endpoint. One from
+// anywhere but the client's control endpoint is for no channel, as at knxd.
+func (s *Server) known(from netip.AddrPort, number uint8) (*channel, frame.Status) {
+	c := s.channel(number)
+	if c == nil || c.control != from {
+		s.counts.Foreign++
+		return nil, frame.StatusConnectionID
+	}
+	return c, frame.StatusNoError
+}
+
+// onHeartbeat answers a CONNECTIONSTATE_REQUEST (KNX 03_08_02 Core §5.4).
+func (s *Server) onHeartbeat(now time.Time, from netip.AddrPort, r frame.ConnectionStateRequest) {
+	c, status := s.known(from, r.Channel)
+	if c != nil {
+		c.heard = now
+		status = s.faults.Heartbeat
+	}
+	s.counts.Heartbeats++
+	s.send(s.cfg.Address, r.Control.Resolve(from), frame.ConnectionStateResponse{Channel: r.Channel, Status: status})
+}
+
+func (s *Server) onDisconnect(now time.Time, from netip.AddrPort, r frame.DisconnectRequest) {
+	c, status := s.known(from, r.Channel)
+	s.send(s.cfg.Address, r.Control.Resolve(from), frame.DisconnectResponse{Channel: r.Channel, Status: status})
+	if c != nil {
+		s.counts.Left++
+		s.closeChannel(now, c)
+	}
+}
+
+// Disconnect ends all channels with a DISCONNECT_REQUEST each, as an interface
+// does that is being reprogrammed.
+func (s *Server) Disconnect(now time.Time) {
+	for len(s.channels) > 0 {
+		c := s.channels[0]
+		s.requestDisconnect(c)
+		s.closeChannel(now, c)
+	}
+}
+
+func (s *Server) requestDisconnect(c *channel) {
+	s.send(s.cfg.Address, c.control, frame.DisconnectRequest{
+		Channel: c.number, Control: frame.HPAI{Addr: s.cfg.Address},
+	})
+}
+
+// Reboot makes the interface forget its channels without a word, and neither hear
+// nor say anything for down. Heartbeats for the old channels are then answered
+// 0x21. Its bus lives on.
+func (s *Server) Reboot(now time.Time, down time.Duration) {
+	for len(s.channels) > 0 {
+		s.closeChannel(now, s.channels[0])
+	}
+	s.inbox = nil
+	s.lastChannel = 0
+	s.downUntil = now.Add(down)
+}

@@ -1,0 +1,68 @@
+package responder
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"fmt"
+	"io"
+
+	"github.com/flynn/noise"
+)
+
+const keySize = 32 // bytes of a Curve25519 key and of a preshared key
+
+// Secret is a private or a preshared key. It never prints itself: every fmt verb
+// and every encoder gives "(hidden)".
+type Secret [keySize]byte
+
+const hidden = "(hidden)"
+
+// Format hides the key from every verb.
+func (Secret) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, hidden) // fmt has no place for an error
+}
+
+// MarshalText hides the key from encoders.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// curve is Curve25519 for one handshake. flynn/noise passes private keys as
+// bytes, and to read one costs as much as to use it; so the two of this
+// handshake are kept as read. That halves the cost of a handshake.
+type curve struct {
+	static, ephemeral *ecdh.PrivateKey
+}
+
+// GenerateKeypair makes the ephemeral key. It reads the bytes itself because
+// crypto/ecdh ignores the caller's source, and simulations must be repeatable.
+func (c *curve) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
+	var private [keySize]byte
+	if _, err := io.ReadFull(random, private[:]); err != nil {
+		return noise.DHKey{}, err
+	}
+	key, err := ecdh.X25519().NewPrivateKey(private[:])
+	if err != nil {
+		return noise.DHKey{}, err
+	}
+	c.ephemeral = key
+	return keypairOf(key), nil
+}
+
+// DH refuses points of low order.
+func (c *curve) DH(private, public []byte) ([]byte, error) {
+	theirs, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	ours := c.static
+	if c.ephemeral != nil && bytes.Equal(private, c.ephemeral.Bytes()) {
+		ours = c.ephemeral
+	}
+	return ours.ECDH(theirs)
+}
+
+func (c *curve) DHLen() int     { return keySize }
+func (c *curve) DHName() string { return noise.DH25519.DHName() }
+
+func keypairOf(key *ecdh.PrivateKey) noise.DHKey {
+	return noise.DHKey{Private: key.Bytes(), Public: key.PublicKey().Bytes()}
+}

@@ -1,0 +1,134 @@
+package responder
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/flynn/noise"
+)
+
+// call is an initiation of ours that waits for its response.
+type call struct {
+	noise *noise.HandshakeState
+	index uint32
+}
+
+// handshake begins one run of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s (§5.4).
+func (r *Responder) handshake(initiator bool) (*noise.HandshakeState, error) {
+	cfg := noise.Config{
+		CipherSuite:           noise.NewCipherSuite(&curve{static: r.private}, noise.CipherChaChaPoly, noise.HashBLAKE2s),
+		Random:                r.random,
+		Pattern:               noise.HandshakeIK,
+		Initiator:             initiator,
+		Prologue:              []byte(identifier),
+		PresharedKey:          r.cfg.PresharedKey[:], // without one: 32 zero bytes
+		PresharedKeyPlacement: 2,
+		StaticKeypair:         keypairOf(r.private),
+	}
+	if initiator {
+		cfg.PeerStatic = r.cfg.Peer[:]
+	}
+	return noise.NewHandshakeState(cfg)
+}
+
+// answer takes an initiation and gives the response. The new session is not
+// used for sending before the peer has used it (§5.4.6).
+func (r *Responder) answer(now time.Time, from netip.AddrPort, initiation []byte) ([]byte, bool) {
+	if !signed(initiation, r.public) {
+		return nil, false
+	}
+	state, err := r.handshake(false)
+	if err != nil {
+		return nil, false
+	}
+	stamp, _, _, err := state.ReadMessage(nil, initiation[atInitiation:sizeInitiation-sizeMACs])
+	if err != nil || !bytes.Equal(state.PeerStatic(), r.cfg.Peer[:]) {
+		return nil, false
+	}
+	if bytes.Compare(stamp, r.newest[:]) <= 0 {
+		r.stats.Replayed++
+		return nil, true
+	}
+
+	index := r.newIndex()
+	response := make([]byte, atResponse, sizeResponse)
+	binary.LittleEndian.PutUint32(response, typeResponse)
+	binary.LittleEndian.PutUint32(response[atSender:], index)
+	copy(response[atAnswered:], initiation[atSender:][:sizeIndex])
+	response, receive, send, err := state.WriteMessage(response, nil)
+	if err != nil {
+		return nil, false // the random source failed, or the peer's point is of low order
+	}
+	copy(r.newest[:], stamp)
+
+	k := newKeypair(now, send, receive)
+	k.local, k.remote = index, binary.LittleEndian.Uint32(initiation[atSender:])
+	r.next, r.previous = k, nil
+	r.heard(now, from, false)
+	r.sent(now, false)
+	return sign(response, r.cfg.Peer), true
+}
+
+// initiate makes an initiation. It replaces one that is still unanswered.
+func (r *Responder) initiate(now time.Time) ([]byte, bool) {
+	state, err := r.handshake(true)
+	if err != nil {
+		return nil, false
+	}
+	index := r.newIndex()
+	initiation := make([]byte, atInitiation, sizeInitiation)
+	binary.LittleEndian.PutUint32(initiation, typeInitiation)
+	binary.LittleEndian.PutUint32(initiation[atSender:], index)
+	stamp := timestampOf(now)
+	initiation, _, _, err = state.WriteMessage(initiation, stamp[:])
+	if err != nil {
+		return nil, false // the random source failed, or the peer's key is of low order
+	}
+	r.call = &call{state, index}
+	r.called = now
+	r.stats.Calls++
+	r.sent(now, false)
+	return sign(initiation, r.cfg.Peer), true
+}
+
+// agree takes the response to our initiation and gives the empty message that
+// confirms the session to the peer.
+func (r *Responder) agree(now time.Time, from netip.AddrPort, response []byte) ([]byte, bool) {
+	if r.call == nil || r.call.index != binary.LittleEndian.Uint32(response[atAnswered:]) || !signed(response, r.public) {
+		return nil, false
+	}
+	// A response that does not fit leaves the call waiting for one that does.
+	_, send, receive, err := r.call.noise.ReadMessage(nil, response[atResponse:sizeResponse-sizeMACs])
+	if err != nil {
+		return nil, false
+	}
+	k := newKeypair(now, send, receive)
+	k.local, k.remote, k.initiator = r.call.index, binary.LittleEndian.Uint32(response[atSender:]), true
+	r.previous, r.current = r.current, k
+	if r.next != nil {
+		// The peer may be using what we offered meanwhile; that is newer than
+		// what we sent with.
+		r.previous, r.next = r.next, nil
+	}
+	r.established()
+	r.heard(now, from, false)
+	r.sent(now, false)
+	r.stats.Keepalives++
+	return k.seal(nil), true
+}
+
+// established ends what was under way to get a session.
+func (r *Responder) established() {
+	r.stats.Handshakes++
+	r.call = nil
+	r.disarm(timerCall)
+}
+
+// newIndex gives the next receiver index. 256 of them suffice: at most three
+// sessions and one call are alive.
+func (r *Responder) newIndex() uint32 {
+	r.indices++
+	return r.cfg.Index&^0xff | uint32(r.indices)
+}
