@@ -3,7 +3,7 @@
 //
 // A [Responder] is a state machine without I/O, goroutine, timer or clock: it is
 // handed datagrams, inner packets and the time, and gives datagrams and inner
-// packets back. A building with a live session costs about one KiB, so one
+// packets back. A building with a live session costs little more than one KiB, so one
 // process plays tens of thousands. Whoever runs it owns the socket, calls
 // [Responder.Expire] when [Responder.Deadline] has come, and asks for the
 // deadline again after every call.

@@ -65,7 +65,7 @@ func (k *keypair) open(message []byte) (content []byte, counter uint64, ok bool)
 // is no IP packet or is shorter than it claims.
 func trim(content []byte) []byte {
 	const header4, header6 = 20, 40
-	length := 0
+	var length int
 	switch {
 	case len(content) >= header4 && content[0]>>4 == 4:
 		length = int(binary.BigEndian.Uint16(content[2:]))
