@@ -14,7 +14,7 @@ RIG_DIR  ?= ../shared/rig
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate fuzz rig tools clean
+.PHONY: help build test race lint generate fuzz rig confined tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ lint: tools ## Check formatting, go vet, golangci-lint and buf lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard -- '*.go')) && \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags rig ./...
+	$(GO) vet -tags rig,confined ./...
 	$(BIN)/golangci-lint run ./...
 	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
 
@@ -53,6 +53,10 @@ fuzz: ## Fuzz every target for FUZZTIME (default 10s)
 
 rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is)
 	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -count=1 -timeout 15m -v ./internal/rigtest/...
+
+# Needs root, which makes the namespaces and becomes another user.
+confined: ## Run the binary confined as in its image, with simulated buildings
+	$(GO) test -tags confined -count=1 -timeout 5m -v ./internal/confinetest/...
 
 tools: $(BIN)/.tools ## Build the tools of tools/go.mod into bin/
 

@@ -200,3 +200,14 @@ func (w *Watcher) Close() {
 	w.end(context.Canceled)
 	w.queue = nil
 }
+
+// states counts the buildings in each state.
+func (b *board) states() map[State]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counts := make(map[State]int)
+	for _, v := range b.views {
+		counts[v.Status.State]++
+	}
+	return counts
+}

@@ -46,6 +46,9 @@ type Config struct {
 	Ownership Ownership
 	Tunnels   Tunnels
 	Hub       *Hub
+	// Tables gives the buildings' group address tables. Nil means that no building
+	// has one.
+	Tables Tables
 	// Resolver looks up the routers' names.
 	Resolver tunnel.Resolver
 	Log      zerolog.Logger
@@ -95,6 +98,9 @@ func New(cfg Config) *Fleet {
 	if cfg.StartsPerSecond <= 0 {
 		cfg.StartsPerSecond = DefaultStartsPerSecond
 	}
+	if cfg.Tables == nil {
+		cfg.Tables = noTables{}
+	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
@@ -126,6 +132,9 @@ func (f *Fleet) View(id string) (View, bool) {
 // Watch returns a snapshot of all buildings, and then every change. Counters and
 // last times are as of the change. Close it when done.
 func (f *Fleet) Watch() *Watcher { return f.board.watch() }
+
+// States counts the buildings in each state; those without buildings are left out.
+func (f *Fleet) States() map[State]int { return f.board.states() }
 
 func (f *Fleet) site(id string) *site {
 	f.mu.RLock()
@@ -284,6 +293,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		tunnels:    f.cfg.Tunnels,
 		resolver:   f.cfg.Resolver,
 		rnd:        f.cfg.Random,
+		tables:     f.cfg.Tables,
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
 		publish:    f.cfg.Hub.Publish,
 		report:     func(status Status) { f.board.report(building.ID, status) },

@@ -18,6 +18,8 @@ var ErrStopping = errors.New("the gateway is stopping")
 // All methods are safe for concurrent use.
 type Hub struct {
 	subscribers atomic.Pointer[[]*Subscription] // copied on change, so that Publish takes no lock
+	published   atomic.Uint64
+	dropped     atomic.Uint64 // for all subscribers there were
 
 	mu     sync.Mutex // guards changes of subscribers, and closed
 	closed bool
@@ -33,6 +35,7 @@ func NewHub() *Hub {
 // Publish hands a telegram to all subscribers. The telegram must not change
 // afterwards.
 func (h *Hub) Publish(t *Telegram) {
+	h.published.Add(1)
 	for _, s := range *h.subscribers.Load() {
 		if s.filter.Match(t) {
 			s.push(t)
@@ -64,8 +67,17 @@ func (h *Hub) Subscribe(filter Filter, limit int) (*Subscription, error) {
 	return s, nil
 }
 
-// Subscribers is the number of open subscriptions.
-func (h *Hub) Subscribers() int { return len(*h.subscribers.Load()) }
+// HubStats counts since the hub was made.
+type HubStats struct {
+	Subscribers int    // now
+	Published   uint64 // telegrams
+	Dropped     uint64 // telegrams that a subscriber did not get because its queue was full
+}
+
+// Stats returns a snapshot.
+func (h *Hub) Stats() HubStats {
+	return HubStats{Subscribers: len(*h.subscribers.Load()), Published: h.published.Load(), Dropped: h.dropped.Load()}
+}
 
 // Close ends every subscription with ErrStopping. It is idempotent.
 func (h *Hub) Close() {
@@ -144,6 +156,7 @@ func (s *Subscription) push(t *Telegram) {
 
 func (s *Subscription) drop(t *Telegram) {
 	s.dropped++
+	s.hub.dropped.Add(1)
 	key := gapKey{t.Building, t.Epoch}
 	if i, ok := s.gapOf[key]; ok {
 		s.gaps[i].To = t.Number

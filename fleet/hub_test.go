@@ -155,8 +155,8 @@ func TestSubscriptionEnds(t *testing.T) {
 		if _, err := h.Subscribe(Filter{}, 0); !errors.Is(err, ErrStopping) {
 			t.Errorf("subscribe after close: %v", err)
 		}
-		if h.Subscribers() != 0 {
-			t.Errorf("%d subscribers left", h.Subscribers())
+		if n := h.Stats().Subscribers; n != 0 {
+			t.Errorf("%d subscribers left", n)
 		}
 	})
 }
@@ -165,8 +165,12 @@ func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 100} {
 		b.Run(fmt.Sprintf("subscribers=%d", n), func(b *testing.B) {
 			h := NewHub()
+			every, err := ParseAddressPattern("*")
+			if err != nil {
+				b.Fatal(err)
+			}
 			for range n {
-				s, err := h.Subscribe(Filter{Addresses: []AddressPattern{{count: 1, levels: [3]span{{0, 0xFFFF}}}}}, 1)
+				s, err := h.Subscribe(Filter{Addresses: []AddressPattern{every}}, 1)
 				if err != nil {
 					b.Fatal(err)
 				}

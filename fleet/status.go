@@ -36,6 +36,11 @@ const (
 	StateBackingOff
 )
 
+// States are all states of a building.
+func States() []State {
+	return []State{StateDisabled, StateWaiting, StateResolving, StateHandshaking, StateConnecting, StateOnline, StateBackingOff}
+}
+
 var stateNames = [...]string{"UNKNOWN", "DISABLED", "WAITING", "RESOLVING", "HANDSHAKING", "CONNECTING", "ONLINE", "BACKING_OFF"}
 
 // String is the short form that people see, such as ONLINE.
