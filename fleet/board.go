@@ -60,7 +60,7 @@ func (b *board) desire(building registry.Building) {
 	kind := ChangeUpdated
 	v := b.views[building.ID]
 	if v == nil {
-		v = &View{}
+		v = &View{Status: NewBuilding(building)}
 		b.views[building.ID] = v
 		kind = ChangeCreated
 	}

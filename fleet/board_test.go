@@ -10,12 +10,12 @@ import (
 func TestWatchIsSnapshotThenChanges(t *testing.T) {
 	b := newBoard()
 	b.desire(registry.Building{ID: "b"})
-	b.desire(registry.Building{ID: "a"})
+	b.desire(registry.Building{ID: "a", Enabled: true})
 	b.report("a", Status{State: StateOnline})
 	w := b.watch()
 	defer w.Close()
-	b.desire(registry.Building{ID: "c"})
-	b.report("c", Status{State: StateWaiting})
+	b.desire(registry.Building{ID: "c", Enabled: true})
+	b.report("c", Status{State: StateResolving})
 	b.report("gone", Status{State: StateOnline})
 	b.remove("a")
 	b.remove("a")
@@ -29,10 +29,10 @@ func TestWatchIsSnapshotThenChanges(t *testing.T) {
 		state State
 	}{
 		{ChangeSnapshot, "a", StateOnline},
-		{ChangeSnapshot, "b", 0},
+		{ChangeSnapshot, "b", StateDisabled},
 		{ChangeSnapshotEnd, "", 0},
-		{ChangeCreated, "c", 0},
-		{ChangeUpdated, "c", StateWaiting},
+		{ChangeCreated, "c", StateWaiting},
+		{ChangeUpdated, "c", StateResolving},
 		{ChangeDeleted, "a", StateOnline},
 	}
 	if len(changes) != len(want) {

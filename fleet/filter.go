@@ -1,7 +1,11 @@
 package fleet
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/labels"
+
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
 // Filter selects telegrams. The zero value selects all. Its parts are joined
@@ -14,6 +18,13 @@ type Filter struct {
 	Labels labels.Selector
 	// Addresses are destination patterns; empty selects every group address.
 	Addresses []AddressPattern
+	// Sources are patterns of the senders' addresses; empty selects every sender.
+	Sources []SourcePattern
+	// Kinds are kinds of telegrams; empty selects every kind.
+	Kinds []knxfleetv1.Telegram_Kind
+	// Names are patterns of the group address's name; empty selects every group
+	// address, also those without a name, which no pattern does.
+	Names []NamePattern
 }
 
 // Match reports whether the filter selects the telegram.
@@ -24,13 +35,8 @@ func (f *Filter) Match(t *Telegram) bool {
 	if f.Labels != nil && !f.Labels.Matches(labels.Set(t.Labels)) {
 		return false
 	}
-	if len(f.Addresses) == 0 {
-		return true
-	}
-	for _, p := range f.Addresses {
-		if p.Match(t.Destination) {
-			return true
-		}
-	}
-	return false
+	return (len(f.Addresses) == 0 || slices.ContainsFunc(f.Addresses, func(p AddressPattern) bool { return p.Match(t.Destination) })) &&
+		(len(f.Sources) == 0 || slices.ContainsFunc(f.Sources, func(p SourcePattern) bool { return p.Match(t.Source) })) &&
+		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, t.Message.GetKind())) &&
+		(len(f.Names) == 0 || slices.ContainsFunc(f.Names, func(p NamePattern) bool { return p.Match(t.Message.GetName()) }))
 }

@@ -42,6 +42,7 @@ type site struct {
 	resolver tunnel.Resolver
 	rnd      func() float64
 	log      zerolog.Logger
+	tables   Tables
 	publish  func(*Telegram)
 	report   func(Status)
 	// labels are the building's; they may change while the site runs.
@@ -75,6 +76,7 @@ type lookup struct {
 // An error means that the site could not be put together, or that a part of it
 // failed; the fleet then builds it anew.
 func (s *site) Run(ctx context.Context) error {
+	tableLoaded := s.loadTable(ctx)
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -84,6 +86,9 @@ func (s *site) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	if !tableLoaded {
+		wg.Go(func() { s.keepLoadingTable(ctx) })
+	}
 
 	failed := make(chan error, 1) // one writer, one value
 	wg.Go(func() {
@@ -201,13 +206,14 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 	}
 }
 
-// Telegram implements [knxbridge.Handler]: it numbers the telegram and hands it
-// to the fan-out. It is called by the session's loop and does not wait.
+// Telegram implements [knxbridge.Handler]: it numbers the telegram, fills in what
+// the building's table knows of it, and hands it to the fan-out. It is called by
+// the session's loop and does not wait.
 func (s *site) Telegram(t knxbridge.Telegram) {
 	if !t.Own {
 		s.lastTelegramAt.Store(t.At.UnixNano())
 	}
-	s.publish(newTelegram(s.building.ID, s.epoch, s.number.Add(1), *s.labels.Load(), t))
+	s.publish(newTelegram(s.building.ID, s.epoch, s.number.Add(1), *s.labels.Load(), s.tables.Current(s.building.ID), t))
 }
 
 // State implements [knxbridge.Handler].

@@ -3,6 +3,7 @@ package fleet
 import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
@@ -17,28 +18,32 @@ type Telegram struct {
 	Epoch, Number uint64
 	// Labels are the building's when the telegram was seen.
 	Labels map[string]string
-	// Destination is the group address.
+	// Source is the sender, Destination the group address.
+	Source      frame.IndividualAddress
 	Destination frame.GroupAddress
 	// Message is the telegram as clients get it, made once for all of them.
 	Message *knxfleetv1.Telegram
 }
 
-func newTelegram(building string, epoch, number uint64, labels map[string]string, t knxbridge.Telegram) *Telegram {
-	return &Telegram{
-		Building: building, Epoch: epoch, Number: number, Labels: labels, Destination: t.Destination,
+// newTelegram makes a telegram with what the building's table knows of it at this
+// moment.
+func newTelegram(building string, epoch, number uint64, labels map[string]string, table *tables.Table, t knxbridge.Telegram) *Telegram {
+	telegram := &Telegram{
+		Building: building, Epoch: epoch, Number: number, Labels: labels, Source: t.Source, Destination: t.Destination,
 		Message: &knxfleetv1.Telegram{
 			Building:      building,
 			Epoch:         epoch,
 			Number:        number,
 			ReceivedAt:    timestamppb.New(t.At),
 			Source:        t.Source.String(),
-			Destination:   t.Destination.String(),
 			Kind:          kindOf(t.Command),
 			Raw:           t.Data,
 			SixBit:        t.SixBit,
 			SentByGateway: t.Own,
 		},
 	}
+	interpret(telegram.Message, table, t)
+	return telegram
 }
 
 func kindOf(command frame.APCI) knxfleetv1.Telegram_Kind {

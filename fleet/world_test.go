@@ -13,8 +13,10 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/internal/simulator"
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
+	"github.com/knxfleet/knxfleet/knxbridge/ets"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
@@ -26,6 +28,7 @@ type world struct {
 	fleet   *Fleet
 	hub     *Hub
 	desired *desiredBuildings
+	tables  *memoryTables
 	stop    func()
 }
 
@@ -93,6 +96,41 @@ func (d *desiredBuildings) Watch(ctx context.Context, fn func(registry.Change) e
 	}
 }
 
+// memoryTables are group address tables in memory. As in the store, a table is in
+// use once it was loaded.
+type memoryTables struct {
+	stored, loaded sync.Map // id to *tables.Table
+	failure        atomic.Pointer[error]
+}
+
+func (m *memoryTables) Current(id string) *tables.Table {
+	if t, ok := m.loaded.Load(id); ok {
+		return t.(*tables.Table)
+	}
+	return nil
+}
+
+func (m *memoryTables) Load(_ context.Context, id string) (*tables.Table, error) {
+	if err := m.failure.Load(); err != nil {
+		return nil, *err
+	}
+	t, ok := m.stored.Load(id)
+	if !ok {
+		t = &tables.Table{}
+	}
+	m.loaded.Store(id, t)
+	return t.(*tables.Table), nil
+}
+
+// put imports a table, at any time.
+func (m *memoryTables) put(id string, file ets.Table) {
+	t := tables.New(file)
+	m.stored.Store(id, t)
+	if _, ok := m.loaded.Load(id); ok {
+		m.loaded.Store(id, t)
+	}
+}
+
 // buildingOf is a simulated building as a user would create it.
 func buildingOf(t *testing.T, id string, b *simulator.Building) registry.Building {
 	t.Helper()
@@ -119,9 +157,9 @@ func newWorld(t *testing.T, buildings int, seed uint64, knx knxserver.Config) *w
 		t.Fatal(err)
 	}
 	exchange := tunnel.NewExchange(zerolog.Nop(), wire.Gateway(netip.MustParseAddrPort("192.0.2.1:51820")))
-	w := &world{t: t, sim: sim, hub: NewHub(), desired: &desiredBuildings{wake: make(chan struct{}, 1)}}
+	w := &world{t: t, sim: sim, hub: NewHub(), desired: &desiredBuildings{wake: make(chan struct{}, 1)}, tables: &memoryTables{}}
 	w.fleet = New(Config{
-		Desired: w.desired, Ownership: &epochs{}, Tunnels: keepingTunnels{exchange}, Hub: w.hub, Log: zerolog.Nop(),
+		Desired: w.desired, Ownership: &epochs{}, Tunnels: keepingTunnels{exchange}, Hub: w.hub, Tables: w.tables, Log: zerolog.Nop(),
 	})
 	simCtx, stopSim := context.WithCancel(context.Background())
 	socketCtx, closeSocket := context.WithCancel(context.Background())

@@ -15,6 +15,7 @@ import (
 const (
 	registryBucket = "reg"
 	fleetBucket    = "fleet"
+	tablesBucket   = "ga"
 
 	// probeKey lies in the fleet bucket, apart from its claims (c.) and
 	// members (m.).
@@ -24,6 +25,9 @@ const (
 	// bucket takes.
 	MaxRegistryValue = 64 << 10
 	maxFleetValue    = 4 << 10
+	// MaxTableValue is the largest value, in bytes, that the bucket of group
+	// address tables takes. The server has to take messages of that size.
+	MaxTableValue = 4 << 20
 	// valueOverhead is room for the headers of a conditional write, which the
 	// server counts as part of a value.
 	valueOverhead = 1 << 10
@@ -33,7 +37,9 @@ const (
 	registryMaxBytes = 1 << 30
 	// A claim is some 150 bytes and has no history.
 	fleetMaxBytes = 64 << 20
-	maxStore      = registryMaxBytes + fleetMaxBytes
+	// A table of 200 addresses is some 4 KiB and has no history.
+	tablesMaxBytes = 1 << 30
+	maxStore       = registryMaxBytes + fleetMaxBytes + tablesMaxBytes
 
 	// operationTimeout bounds every single operation, whatever the caller's
 	// context allows. A write waits for one fsync.
@@ -118,6 +124,16 @@ func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
 		History:      1,
 		MaxValueSize: maxFleetValue + valueOverhead,
 		MaxBytes:     fleetMaxBytes,
+	})
+	if err != nil {
+		return err
+	}
+	e.tables, err = open(jetstream.KeyValueConfig{
+		Bucket:       tablesBucket,
+		Description:  "group address tables",
+		History:      1,
+		MaxValueSize: MaxTableValue + valueOverhead,
+		MaxBytes:     tablesMaxBytes,
 	})
 	return err
 }

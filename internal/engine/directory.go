@@ -104,7 +104,7 @@ func readManifest(dir string) (*manifest, error) {
 // writeManifest stores a manifest that names every bucket, unless it does so
 // already.
 func writeManifest(dir string, m *manifest) error {
-	names := []string{fleetBucket, registryBucket}
+	names := []string{fleetBucket, tablesBucket, registryBucket}
 	if slices.Equal(m.Buckets, names) {
 		return nil
 	}

@@ -1,6 +1,6 @@
 // Package engine holds everything that must outlive a process: the registry
-// of buildings and the record of who holds which. It is NATS JetStream,
-// embedded in this process over one data directory.
+// of buildings, the record of who holds which, and their group address tables.
+// It is NATS JetStream, embedded in this process over one data directory.
 //
 // Nothing outside this package knows that it is NATS, or that it is embedded:
 // callers get a [Bucket], a small key-value store in which a write that was

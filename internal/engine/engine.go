@@ -34,6 +34,7 @@ type Engine struct {
 
 	registry *Bucket
 	fleet    *Bucket
+	tables   *Bucket
 
 	closing  sync.Once
 	closeErr error
@@ -85,6 +86,10 @@ func (e *Engine) Registry() *Bucket { return e.registry }
 // Fleet returns the bucket of who holds which building. Its revisions serve
 // as epochs: the bucket must never be removed and made anew.
 func (e *Engine) Fleet() *Bucket { return e.fleet }
+
+// Tables returns the bucket of the buildings' group address tables, whose values
+// have up to MaxTableValue bytes.
+func (e *Engine) Tables() *Bucket { return e.tables }
 
 // Probe tells whether the store takes writes, by writing. Nothing else
 // tells: a store whose disk is full still calls itself ready.

@@ -26,6 +26,7 @@ func startServer(ctx context.Context, dir string, log zerolog.Logger) (*server.S
 		DisableJetStreamBanner: true,
 		StoreDir:               dir,
 		JetStreamMaxStore:      maxStore,
+		MaxPayload:             MaxTableValue + valueOverhead,
 		// Without it a power cut loses what was written in the last minutes,
 		// up to whole buckets. With it, acknowledged means durable.
 		SyncAlways: true,

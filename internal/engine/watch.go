@@ -40,23 +40,39 @@ type Event struct {
 // List returns the entries of all keys that begin with prefix, which must end
 // with a dot, in no particular order.
 func (b *Bucket) List(ctx context.Context, prefix string) ([]Entry, error) {
+	var entries []Entry
+	err := b.list(ctx, prefix, nil, func(entry jetstream.KeyValueEntry) {
+		entries = append(entries, Entry{Key: entry.Key(), Value: entry.Value(), Revision: entry.Revision()})
+	})
+	return entries, err
+}
+
+// Keys is List without reading the values.
+func (b *Bucket) Keys(ctx context.Context, prefix string) ([]string, error) {
+	var keys []string
+	err := b.list(ctx, prefix, []jetstream.WatchOpt{jetstream.MetaOnly()}, func(entry jetstream.KeyValueEntry) {
+		keys = append(keys, entry.Key())
+	})
+	return keys, err
+}
+
+func (b *Bucket) list(ctx context.Context, prefix string, opts []jetstream.WatchOpt, take func(jetstream.KeyValueEntry)) error {
 	opCtx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	var entries []Entry
-	err := b.follow(opCtx, prefix, []jetstream.WatchOpt{jetstream.IgnoreDeletes()}, operationTimeout, func(entry jetstream.KeyValueEntry) error {
+	err := b.follow(opCtx, prefix, append(opts, jetstream.IgnoreDeletes()), operationTimeout, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil {
 			return errEndOfList
 		}
-		entries = append(entries, Entry{Key: entry.Key(), Value: entry.Value(), Revision: entry.Revision()})
+		take(entry)
 		return nil
 	})
-	if !errors.Is(err, errEndOfList) {
-		if err == nil {
-			err = context.DeadlineExceeded
-		}
-		return nil, b.failure(ctx, "list", prefix+"*", err)
+	if errors.Is(err, errEndOfList) {
+		return nil
 	}
-	return entries, nil
+	if err == nil {
+		err = context.DeadlineExceeded
+	}
+	return b.failure(ctx, "list", prefix+"*", err)
 }
 
 // errEndOfList ends the watch that a list is made with.
