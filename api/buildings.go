@@ -1,0 +1,231 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/fleet/tables"
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+)
+
+// buildingService implements knxfleet.v1.BuildingService.
+type buildingService struct {
+	knxfleetv1.UnimplementedBuildingServiceServer
+
+	registry *registry.Registry
+	tables   *tables.Store
+	fleet    *fleet.Fleet
+	imports  *imports
+	log      zerolog.Logger
+}
+
+func (s *buildingService) CreateBuilding(ctx context.Context, request *knxfleetv1.CreateBuildingRequest) (*knxfleetv1.CreateBuildingResponse, error) {
+	building, warnings, err := fromProto(request.GetBuilding())
+	if err != nil {
+		return nil, err
+	}
+	if request.GetValidateOnly() {
+		building.SetDefaults()
+		if err := building.Validate(); err != nil {
+			return nil, err
+		}
+		switch _, err := s.registry.Get(ctx, building.ID); {
+		case err == nil:
+			return nil, &registry.BuildingError{ID: building.ID, Cause: registry.ErrExists}
+		case !errors.Is(err, registry.ErrNotFound):
+			return nil, err
+		}
+	} else if building, err = s.registry.Create(ctx, building); err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.CreateBuildingResponse{Building: s.view(building), Warnings: warnings}, nil
+}
+
+func (s *buildingService) GetBuilding(ctx context.Context, request *knxfleetv1.GetBuildingRequest) (*knxfleetv1.GetBuildingResponse, error) {
+	building, err := s.registry.Get(ctx, request.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.GetBuildingResponse{Building: s.view(building)}, nil
+}
+
+func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1.ListBuildingsRequest) (*knxfleetv1.ListBuildingsResponse, error) {
+	selected, err := newSelection(nil, request.GetLabelSelector(), request.GetStates())
+	if err != nil {
+		return nil, err
+	}
+	if order := request.GetOrderBy(); order != "" && order != "id" {
+		return nil, notBuilt("order_by other than id")
+	}
+	buildings, err := s.registry.List(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]*knxfleetv1.Building, 0, len(buildings))
+	for _, b := range buildings {
+		if v := s.view(b); selected.match(v) {
+			views = append(views, v)
+		}
+	}
+	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.ListBuildingsResponse{Buildings: page, NextPageToken: next, TotalSize: int32(len(views))}, nil
+}
+
+func (s *buildingService) DeleteBuilding(ctx context.Context, request *knxfleetv1.DeleteBuildingRequest) (*knxfleetv1.DeleteBuildingResponse, error) {
+	revision, err := registry.ParseEtag(request.GetEtag())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.registry.Delete(ctx, request.GetId(), revision); err != nil {
+		return nil, err
+	}
+	// The building is gone, whatever comes of its table; the next start removes what
+	// is left of it.
+	if err := s.tables.Delete(ctx, request.GetId()); err != nil {
+		s.log.Warn().Err(err).Str("building", request.GetId()).Msg("the group address table of a deleted building is left until the next start")
+	}
+	return &knxfleetv1.DeleteBuildingResponse{}, nil
+}
+
+func (s *buildingService) EnableBuilding(ctx context.Context, request *knxfleetv1.EnableBuildingRequest) (*knxfleetv1.EnableBuildingResponse, error) {
+	building, err := s.setEnabled(ctx, request.GetId(), request.GetEtag(), true)
+	if err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.EnableBuildingResponse{Building: building}, nil
+}
+
+func (s *buildingService) DisableBuilding(ctx context.Context, request *knxfleetv1.DisableBuildingRequest) (*knxfleetv1.DisableBuildingResponse, error) {
+	building, err := s.setEnabled(ctx, request.GetId(), request.GetEtag(), false)
+	if err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.DisableBuildingResponse{Building: building}, nil
+}
+
+func (s *buildingService) setEnabled(ctx context.Context, id, etag string, enabled bool) (*knxfleetv1.Building, error) {
+	revision, err := registry.ParseEtag(etag)
+	if err != nil {
+		return nil, err
+	}
+	building, err := s.registry.Update(ctx, id, revision, func(b *registry.Building) error {
+		b.Enabled = enabled
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.view(building), nil
+}
+
+func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsRequest, stream knxfleetv1.BuildingService_WatchBuildingsServer) error {
+	if request.GetResumeToken() != "" {
+		return notBuilt("resuming a watch (resume_token)")
+	}
+	selected, err := newSelection(request.GetBuildings(), request.GetLabelSelector(), request.GetStates())
+	if err != nil {
+		return err
+	}
+	watch := s.fleet.Watch()
+	defer watch.Close()
+	w := watcher{selected: selected, told: make(map[string]bool)}
+	for sent := time.Now(); ; {
+		responses, err := w.next(stream.Context(), watch, sent.Add(watchKeepalive))
+		if err != nil {
+			return err
+		}
+		for _, response := range responses {
+			if err := stream.Send(response); err != nil {
+				return err
+			}
+			sent = time.Now()
+		}
+	}
+}
+
+// watchKeepalive is how long a watch may be silent.
+const watchKeepalive = 30 * time.Second
+
+// watcher turns the fleet's changes into those of one client's selection.
+type watcher struct {
+	selected selection
+	told     map[string]bool // buildings that the client knows of
+	complete bool            // the snapshot is
+}
+
+// next waits for changes and gives what the client is to be told of them, which
+// may be nothing; at the deadline a sign of life.
+func (w *watcher) next(ctx context.Context, watch *fleet.Watcher, deadline time.Time) ([]*knxfleetv1.WatchBuildingsResponse, error) {
+	waitCtx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	changes, err := watch.Next(waitCtx)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return []*knxfleetv1.WatchBuildingsResponse{{SnapshotComplete: w.complete}}, nil
+	}
+	return w.respond(changes), err
+}
+
+// respond turns changes into as many responses as their size asks for.
+func (w *watcher) respond(changes []fleet.Change) []*knxfleetv1.WatchBuildingsResponse {
+	var tell []*knxfleetv1.BuildingChange
+	completed := false
+	for _, c := range changes {
+		if c.Kind == fleet.ChangeSnapshotEnd {
+			completed = true
+		} else if change := w.change(c); change != nil {
+			tell = append(tell, change)
+		}
+	}
+	var responses []*knxfleetv1.WatchBuildingsResponse
+	for len(tell) > 0 || completed && len(responses) == 0 {
+		n := fitting(tell)
+		responses = append(responses, &knxfleetv1.WatchBuildingsResponse{Changes: tell[:n], SnapshotComplete: w.complete})
+		tell = tell[n:]
+	}
+	if completed {
+		w.complete = true
+		responses[len(responses)-1].SnapshotComplete = true
+	}
+	return responses
+}
+
+func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
+	id := c.View.Building.ID
+	building := toProto(c.View.Building, c.View.Status)
+	matches := c.Kind != fleet.ChangeDeleted && w.selected.match(building)
+	known := w.told[id]
+	switch {
+	case !matches && !known:
+		return nil
+	case !matches:
+		delete(w.told, id)
+		return &knxfleetv1.BuildingChange{Kind: knxfleetv1.BuildingChange_KIND_DELETED, Building: &knxfleetv1.Building{Id: id}}
+	}
+	w.told[id] = true
+	kind := knxfleetv1.BuildingChange_KIND_UPDATED
+	switch {
+	case c.Kind == fleet.ChangeSnapshot:
+		kind = knxfleetv1.BuildingChange_KIND_SNAPSHOT
+	case !known:
+		kind = knxfleetv1.BuildingChange_KIND_CREATED
+	}
+	return &knxfleetv1.BuildingChange{Kind: kind, Building: building}
+}
+
+// view is a building as it is kept, with its status. One that the fleet has not
+// heard of yet is about to start.
+func (s *buildingService) view(b registry.Building) *knxfleetv1.Building {
+	v, ok := s.fleet.View(b.ID)
+	if !ok {
+		v.Status = fleet.NewBuilding(b)
+	}
+	return toProto(b, v.Status)
+}

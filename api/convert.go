@@ -1,0 +1,213 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+)
+
+// fromProto reads a building as a client gives it.
+func fromProto(b *knxfleetv1.Building) (registry.Building, []*knxfleetv1.Warning, error) {
+	if b == nil {
+		return registry.Building{}, nil, invalid("building", "is missing")
+	}
+	building := registry.Building{
+		ID:          b.GetId(),
+		DisplayName: b.GetDisplayName(),
+		Labels:      b.GetLabels(),
+		Enabled:     !b.GetDisabled(),
+	}
+	// The id first: it is what a person looks at when several files are at hand.
+	if err := registry.ValidateID(building.ID); err != nil {
+		return building, nil, err
+	}
+	if b.GetLimits() != nil || b.GetJournal() != nil {
+		return building, nil, notBuilt("limits and journal of a building")
+	}
+	var (
+		found []registry.Warning
+		err   error
+	)
+	if building.Tunnel, found, err = tunnelFromProto(b.GetTunnel()).Config(); err != nil {
+		return building, nil, err
+	}
+	warnings := make([]*knxfleetv1.Warning, len(found))
+	for i, w := range found {
+		warnings[i] = &knxfleetv1.Warning{Line: uint32(w.Line), Subject: w.Key, Message: w.Text}
+	}
+	building.KNX, err = knxFromProto(b.GetKnx())
+	return building, warnings, err
+}
+
+func tunnelFromProto(t *knxfleetv1.TunnelConfig) registry.Tunnel {
+	text := registry.Tunnel{
+		WGQuick:       t.GetWgQuick(),
+		PrivateKey:    t.GetPrivateKey(),
+		PresharedKey:  t.GetPresharedKey(),
+		PeerPublicKey: t.GetPeerPublicKey(),
+		Addresses:     t.GetAddresses(),
+		AllowedIPs:    t.GetAllowedIps(),
+		Endpoint:      t.GetEndpoint(),
+		MTU:           int(t.GetMtu()),
+	}
+	if k := t.GetKeepalive(); k != nil {
+		d := k.AsDuration()
+		text.Keepalive = &d
+	}
+	return text
+}
+
+func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
+	if k.GetEndpoint() == "" {
+		return knx, invalid("knx.endpoint", "is missing; want the KNX interface's address in the building, such as 192.168.1.3:3671")
+	}
+	switch {
+	case k.GetFallbackEndpoint() != "", k.GetProbe() != "", k.GetProbeInterval() != nil, k.GetWritesPerSecond() != 0,
+		len(k.GetReadOnStart()) > 0, k.GetReadsPerSecond() != 0:
+		return knx, notBuilt("knx settings other than endpoint, nat_mode and individual_address")
+	case k.GetTransport() == knxfleetv1.Transport_TRANSPORT_TCP:
+		return knx, notBuilt("KNXnet/IP over TCP (knx.transport)")
+	}
+	if knx.Interface, err = netip.ParseAddrPort(k.GetEndpoint()); err != nil {
+		addr, err := netip.ParseAddr(k.GetEndpoint())
+		if err != nil {
+			return knx, invalid("knx.endpoint", "%s is no address; want the KNX interface's address in the building, such as 192.168.1.3:3671", quote(k.GetEndpoint()))
+		}
+		knx.Interface = netip.AddrPortFrom(addr, registry.DefaultPort)
+	}
+	switch mode := k.GetNatMode(); mode {
+	case knxfleetv1.NatMode_NAT_MODE_UNSPECIFIED, knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK:
+	case knxfleetv1.NatMode_NAT_MODE_EXPLICIT:
+		knx.NAT = registry.NATExplicit
+	default:
+		return knx, invalid("knx.nat_mode", "%d is no mode; want ROUTE_BACK or EXPLICIT", mode)
+	}
+	if _, known := knxfleetv1.Transport_name[int32(k.GetTransport())]; !known {
+		return knx, invalid("knx.transport", "%d is no transport; want AUTO or UDP", k.GetTransport())
+	}
+	if text := k.GetIndividualAddress(); text != "" {
+		if knx.IndividualAddress, err = frame.ParseIndividualAddress(text); err != nil {
+			return knx, invalid("knx.individual_address", "%w", err)
+		}
+	}
+	return knx, nil
+}
+
+// quote repeats a client's text in an error: shortened, and not at all where it
+// may be a key that got into the wrong field.
+func quote(text string) string {
+	if len(text) >= 40 && !strings.ContainsAny(text, ".:") {
+		return "(hidden)"
+	}
+	return fmt.Sprintf("%.80q", text)
+}
+
+// toProto is a building as clients see it. Secrets stay behind.
+func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
+	return &knxfleetv1.Building{
+		Id:          b.ID,
+		DisplayName: b.DisplayName,
+		Labels:      b.Labels,
+		Disabled:    !b.Enabled,
+		Tunnel: &knxfleetv1.TunnelConfig{
+			Addresses:       texts(b.Tunnel.Addresses),
+			PeerPublicKey:   b.Tunnel.Peer.String(),
+			Endpoint:        b.Tunnel.Endpoint.String(),
+			AllowedIps:      texts(b.Tunnel.AllowedIPs),
+			Keepalive:       durationpb.New(b.Tunnel.Keepalive),
+			Mtu:             uint32(b.Tunnel.MTU),
+			PublicKey:       b.Tunnel.PrivateKey.Public().String(),
+			HasPresharedKey: !b.Tunnel.PresharedKey.IsZero(),
+		},
+		Knx: &knxfleetv1.KnxConfig{
+			Endpoint:          b.KNX.Interface.String(),
+			NatMode:           natMode(b.KNX.NAT),
+			Transport:         knxfleetv1.Transport_TRANSPORT_UDP,
+			IndividualAddress: addressText(b.KNX.IndividualAddress),
+		},
+		Etag:       b.Etag(),
+		Generation: b.Generation,
+		CreatedAt:  timestamp(b.CreatedAt),
+		UpdatedAt:  timestamp(b.UpdatedAt),
+		Status:     statusToProto(status),
+	}
+}
+
+func statusToProto(s fleet.Status) *knxfleetv1.BuildingStatus {
+	status := &knxfleetv1.BuildingStatus{
+		State:              knxfleetv1.State(knxfleetv1.State_value["STATE_"+s.State.String()]),
+		Reason:             s.Reason,
+		Message:            s.Message,
+		Since:              timestamp(s.Since),
+		RetryAt:            timestamp(s.RetryAt),
+		ObservedGeneration: s.ObservedGeneration,
+		Epoch:              s.Epoch,
+		Endpoint:           s.Endpoint,
+		KnxEndpoint:        s.Interface,
+		IndividualAddress:  s.Assigned,
+		LastHandshakeAt:    timestamp(s.LastHandshakeAt),
+		LastTelegramAt:     timestamp(s.LastTelegramAt),
+		Counters:           countersToProto(s.Counters),
+	}
+	if s.Interface != "" {
+		status.KnxTransport = "udp"
+	}
+	return status
+}
+
+func texts[T fmt.Stringer](values []T) []string {
+	t := make([]string, len(values))
+	for i, v := range values {
+		t[i] = v.String()
+	}
+	return t
+}
+
+// timestamp leaves out a time that never was.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func natMode(n registry.NAT) knxfleetv1.NatMode {
+	if n == registry.NATExplicit {
+		return knxfleetv1.NatMode_NAT_MODE_EXPLICIT
+	}
+	return knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK
+}
+
+func addressText(a frame.IndividualAddress) string {
+	if a == 0 {
+		return ""
+	}
+	return a.String()
+}
+
+func countersToProto(c fleet.Counters) *knxfleetv1.Counters {
+	return &knxfleetv1.Counters{
+		Handshakes:        c.Handshakes,
+		ReceivedDatagrams: c.ReceivedDatagrams,
+		SentDatagrams:     c.SentDatagrams,
+		ReceivedBytes:     c.ReceivedBytes,
+		SentBytes:         c.SentBytes,
+		TelegramsReceived: c.Session.Telegrams,
+		TelegramsSent:     c.Session.Requests,
+		Confirmed:         c.Session.OwnTelegrams,
+		Rejected:          c.Session.Negative,
+		Unconfirmed:       c.Session.Unconfirmed,
+		Reconnects:        c.Session.Reconnects(),
+		SlotsRefused:      c.Session.SlotsRefused,
+		MalformedFrames:   c.Session.Malformed + c.Session.Unparsable,
+	}
+}

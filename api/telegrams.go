@@ -1,0 +1,250 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+	"github.com/knxfleet/knxfleet/knxbridge/session"
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+)
+
+// Limits and defaults of the contract.
+const (
+	maxFilterBuildings = 10_000
+	maxFilterAddresses = 1_000
+	maxFilterSources   = 1_000
+	maxFilterNames     = 100
+	maxBatch           = 1_000 // telegrams in one response
+
+	defaultKeepalive = 15 * time.Second
+	minKeepalive     = time.Second
+	maxKeepalive     = 5 * time.Minute
+
+	defaultSendWithin = 10 * time.Second
+	minSendWithin     = 100 * time.Millisecond
+	maxSendWithin     = 5 * time.Minute
+)
+
+// telegramService implements knxfleet.v1.TelegramService.
+type telegramService struct {
+	knxfleetv1.UnimplementedTelegramServiceServer
+
+	registry *registry.Registry
+	fleet    *fleet.Fleet
+	hub      *fleet.Hub
+	log      zerolog.Logger
+}
+
+func (s *telegramService) StreamTelegrams(request *knxfleetv1.StreamTelegramsRequest, stream knxfleetv1.TelegramService_StreamTelegramsServer) error {
+	ctx := stream.Context()
+	filter, err := s.filter(ctx, request)
+	if err != nil {
+		return err
+	}
+	keepalive, err := durationIn("keepalive_interval", request.GetKeepaliveInterval(), defaultKeepalive, minKeepalive, maxKeepalive)
+	if err != nil {
+		return err
+	}
+	subscription, err := s.hub.Subscribe(filter, 0)
+	if err != nil {
+		return err
+	}
+	defer subscription.Close()
+	s.log.Debug().Msg("stream opened")
+	// Headers go out now, so that a client knows that it misses nothing from here on.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	for {
+		if err := s.sendNext(ctx, subscription, keepalive, stream.Send); err != nil {
+			return err
+		}
+	}
+}
+
+// sendNext sends what comes next: telegrams and gaps, or after some silence a
+// sign of life.
+func (s *telegramService) sendNext(ctx context.Context, subscription *fleet.Subscription, silence time.Duration, send func(*knxfleetv1.StreamTelegramsResponse) error) error {
+	waitCtx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	batch, err := subscription.Next(waitCtx)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return send(&knxfleetv1.StreamTelegramsResponse{Keepalive: &knxfleetv1.Keepalive{At: timestamppb.Now()}})
+	}
+	if err != nil {
+		return err
+	}
+	for telegrams := batch.Telegrams; len(telegrams) > 0; {
+		n := min(len(telegrams), maxBatch)
+		response := &knxfleetv1.StreamTelegramsResponse{Telegrams: make([]*knxfleetv1.Telegram, n)}
+		for i, t := range telegrams[:n] {
+			response.Telegrams[i] = t.Message
+		}
+		if err := send(response); err != nil {
+			return err
+		}
+		telegrams = telegrams[n:]
+	}
+	for _, gap := range batch.Gaps {
+		if err := send(&knxfleetv1.StreamTelegramsResponse{Gap: &knxfleetv1.Gap{
+			Building: gap.Building, Epoch: gap.Epoch, From: gap.From, To: gap.To, Count: gap.Count,
+			Cause: knxfleetv1.Gap_CAUSE_SLOW_SUBSCRIBER,
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filter reads the part of the request that selects telegrams.
+func (s *telegramService) filter(ctx context.Context, request *knxfleetv1.StreamTelegramsRequest) (fleet.Filter, error) {
+	var filter fleet.Filter
+	switch {
+	case request.GetResumeToken() != "", request.GetSince() != nil, request.GetLast() != 0, request.GetSnapshot():
+		return filter, notBuilt("resuming, history and snapshots (resume_token, since, last, snapshot)")
+	case len(request.GetBuildings()) > maxFilterBuildings:
+		return filter, invalid("buildings", "has %d entries; at most %d", len(request.GetBuildings()), maxFilterBuildings)
+	}
+	if ids := request.GetBuildings(); len(ids) > 0 {
+		filter.Buildings = make(map[string]bool, len(ids))
+		for _, id := range ids {
+			if _, err := findBuilding(ctx, s.registry, "buildings", id); err != nil {
+				return filter, err
+			}
+			filter.Buildings[id] = true
+		}
+	}
+	var err error
+	if filter.Labels, err = selector(request.GetLabelSelector()); err != nil {
+		return filter, err
+	}
+	if filter.Addresses, err = addressPatterns(request.GetGroupAddresses(), maxFilterAddresses); err != nil {
+		return filter, err
+	}
+	if filter.Sources, err = patterns("sources", request.GetSources(), maxFilterSources, fleet.ParseSourcePattern); err != nil {
+		return filter, err
+	}
+	if filter.Names, err = namePatterns(request.GetNames(), maxFilterNames); err != nil {
+		return filter, err
+	}
+	filter.Kinds, err = kinds(request.GetKinds())
+	return filter, err
+}
+
+// kinds checks kinds of telegrams; the unspecified one is no filter.
+func kinds(asked []knxfleetv1.Telegram_Kind) ([]knxfleetv1.Telegram_Kind, error) {
+	var selected []knxfleetv1.Telegram_Kind
+	for _, k := range asked {
+		switch _, known := knxfleetv1.Telegram_Kind_name[int32(k)]; {
+		case !known:
+			return nil, invalid("kinds", "%d is no kind; want READ, RESPONSE or WRITE", k)
+		case k != knxfleetv1.Telegram_KIND_UNSPECIFIED && !slices.Contains(selected, k):
+			selected = append(selected, k)
+		}
+	}
+	return selected, nil
+}
+
+// selector reads a label selector; empty selects all and is nil.
+func selector(text string) (labels.Selector, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // nil is "no selection", as in fleet.Filter
+	}
+	selector, err := labels.Parse(text)
+	if err != nil {
+		return nil, invalid("label_selector", "%w; want a form such as region=south,tier!=test", err)
+	}
+	return selector, nil
+}
+
+func (s *telegramService) GroupWrite(ctx context.Context, request *knxfleetv1.GroupWriteRequest) (*knxfleetv1.GroupWriteResponse, error) {
+	if request.GetIdempotencyKey() != "" {
+		return nil, notBuilt("idempotency_key")
+	}
+	within, err := durationIn("send_within", request.GetSendWithin(), defaultSendWithin, minSendWithin, maxSendWithin)
+	if err != nil {
+		return nil, err
+	}
+	priority, err := priorityOf(request.GetPriority())
+	if err != nil {
+		return nil, err
+	}
+	building, err := findBuilding(ctx, s.registry, "building", request.GetBuilding())
+	if err != nil {
+		return nil, err
+	}
+	outcome, err := s.fleet.GroupWrite(ctx, fleet.Write{
+		Building: request.GetBuilding(),
+		Address:  request.GetGroupAddress(),
+		DPT:      request.GetDpt(),
+		Value:    request.GetValue(),
+		Raw:      request.GetRaw(),
+		SixBit:   request.GetSixBit(),
+		Priority: priority,
+		Within:   within,
+	})
+	if errors.Is(err, registry.ErrNotFound) {
+		// Created a moment ago: the fleet has not heard of it yet.
+		return nil, &fleet.OfflineError{Building: building.ID, Status: fleet.NewBuilding(building)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &knxfleetv1.GroupWriteResponse{Outcome: outcomeOf(outcome)}, nil
+}
+
+// findBuilding finds a building that a request names in the field.
+func findBuilding(ctx context.Context, buildings *registry.Registry, field, id string) (registry.Building, error) {
+	b, err := buildings.Get(ctx, id)
+	if wrong, ok := errors.AsType[*registry.FieldError](err); ok {
+		return b, &registry.FieldError{Field: field, Problem: wrong.Problem}
+	}
+	return b, err
+}
+
+func priorityOf(p knxfleetv1.Priority) (frame.Priority, error) {
+	switch p {
+	case knxfleetv1.Priority_PRIORITY_UNSPECIFIED, knxfleetv1.Priority_PRIORITY_LOW:
+		return frame.PriorityLow, nil
+	case knxfleetv1.Priority_PRIORITY_NORMAL:
+		return frame.PriorityNormal, nil
+	case knxfleetv1.Priority_PRIORITY_URGENT:
+		return frame.PriorityUrgent, nil
+	default:
+		return 0, invalid("priority", "%v is not for group writes; want LOW, NORMAL or URGENT", p)
+	}
+}
+
+func outcomeOf(o session.Outcome) knxfleetv1.Outcome {
+	switch o {
+	case session.Confirmed:
+		return knxfleetv1.Outcome_OUTCOME_CONFIRMED
+	case session.Rejected:
+		return knxfleetv1.Outcome_OUTCOME_REJECTED
+	case session.Unconfirmed:
+		return knxfleetv1.Outcome_OUTCOME_UNCONFIRMED
+	default:
+		return knxfleetv1.Outcome_OUTCOME_UNKNOWN
+	}
+}
+
+// durationIn checks an optional duration.
+func durationIn(field string, d *durationpb.Duration, otherwise, least, most time.Duration) (time.Duration, error) {
+	if d == nil {
+		return otherwise, nil
+	}
+	if v := d.AsDuration(); d.IsValid() && v >= least && v <= most {
+		return v, nil
+	}
+	return 0, invalid(field, "must be %v to %v", least, most)
+}
