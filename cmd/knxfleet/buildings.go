@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+)
+
+type buildingsCmd struct {
+	Create buildingsCreateCmd `cmd:"" help:"Create a building from a wg-quick file and the address of its KNX interface."`
+	List   buildingsListCmd   `cmd:"" help:"List buildings and how they are."`
+	Get    buildingsGetCmd    `cmd:"" help:"Show one building."`
+	Delete buildingsDeleteCmd `cmd:"" help:"Stop and forget a building."`
+	Import buildingsImportCmd `cmd:"" help:"Fill a building's group address table from a file of ETS."`
+	Watch  buildingsWatchCmd  `cmd:"" help:"Show every change of the buildings' states."`
+}
+
+type buildingsCreateCmd struct {
+	client
+
+	ID      string            `arg:"" help:"Id of the building: a-z, 0-9 and -, 63 characters at most."`
+	WGQuick string            `name:"wg-quick" required:"" help:"WireGuard configuration of the gateway's side, as wg-quick, FRITZ!Box, MikroTik or OPNsense export it; - for standard input." placeholder:"FILE"`
+	KNX     string            `name:"knx" required:"" help:"Address of the KNX IP interface in the building's LAN; port 3671 unless given." placeholder:"IP[:PORT]"`
+	Name    string            `help:"Display name."`
+	Label   map[string]string `help:"Labels." placeholder:"KEY=VALUE"`
+	Wait    time.Duration     `help:"Wait until the building is ONLINE, this long at most; 0 does not wait." default:"0s"`
+}
+
+// maxWGQuick is more than any configuration file has.
+const maxWGQuick = 64 << 10
+
+func (c *buildingsCreateCmd) Run(ctx context.Context, s *streams) error {
+	file, err := c.readWGQuick(s.in)
+	if err != nil {
+		return err
+	}
+	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
+		created, err := buildings.CreateBuilding(ctx, &knxfleetv1.CreateBuildingRequest{Building: &knxfleetv1.Building{
+			Id:          c.ID,
+			DisplayName: c.Name,
+			Labels:      c.Label,
+			Tunnel:      &knxfleetv1.TunnelConfig{WgQuick: file},
+			Knx:         &knxfleetv1.KnxConfig{Endpoint: c.KNX},
+		}})
+		if err != nil {
+			return err
+		}
+		for _, w := range created.GetWarnings() {
+			fmt.Fprintf(s.err, "knxfleet: %s, line %d: %s: %s\n", c.WGQuick, w.GetLine(), w.GetSubject(), w.GetMessage())
+		}
+		building := created.GetBuilding()
+		if c.Wait > 0 {
+			online, err := waitOnline(ctx, buildings, c.ID, c.Wait)
+			if err != nil {
+				return err
+			}
+			building = online
+		}
+		return printBuildings(c.client, s.out, building)
+	})
+}
+
+func (c *buildingsCreateCmd) readWGQuick(in io.Reader) (string, error) {
+	if c.WGQuick != "-" {
+		f, err := os.Open(c.WGQuick)
+		if err != nil {
+			return "", usagef("--wg-quick: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxWGQuick+1))
+	if err != nil {
+		return "", usagef("--wg-quick: %w", err)
+	}
+	if len(text) > maxWGQuick {
+		return "", usagef("--wg-quick: %s is larger than 64 KiB; it should be the file that the router exported", c.WGQuick)
+	}
+	return string(text), nil
+}
+
+// waitOnline follows a building until it is ONLINE, or says why it is not.
+func waitOnline(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, id string, patience time.Duration) (*knxfleetv1.Building, error) {
+	ctx, cancel := lasting(ctx, patience)
+	defer cancel()
+	watch, err := buildings.WatchBuildings(ctx, &knxfleetv1.WatchBuildingsRequest{Buildings: []string{id}})
+	if err != nil {
+		return nil, err
+	}
+	var last *knxfleetv1.BuildingStatus
+	for {
+		changes, err := watch.Recv()
+		if err != nil && ctx.Err() != nil {
+			return nil, fmt.Errorf("building %s is created, but not ONLINE after %s: %s", id, patience, explain(last))
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, change := range changes.GetChanges() {
+			if change.GetKind() == knxfleetv1.BuildingChange_KIND_DELETED {
+				return nil, fmt.Errorf("building %s was deleted meanwhile", id)
+			}
+			last = change.GetBuilding().GetStatus()
+			if last.GetState() == knxfleetv1.State_STATE_ONLINE {
+				return change.GetBuilding(), nil
+			}
+		}
+	}
+}
+
+type buildingsListCmd struct {
+	client
+
+	Selector string `short:"l" help:"Only buildings with these labels." placeholder:"KEY=VALUE,…"`
+}
+
+func (c *buildingsListCmd) Run(ctx context.Context, s *streams) error {
+	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
+		var all []*knxfleetv1.Building
+		request := &knxfleetv1.ListBuildingsRequest{LabelSelector: c.Selector, PageSize: 1000}
+		for {
+			page, err := buildings.ListBuildings(ctx, request)
+			if err != nil {
+				return err
+			}
+			all = append(all, page.GetBuildings()...)
+			request.PageToken = page.GetNextPageToken()
+			if request.GetPageToken() == "" {
+				return printBuildings(c.client, s.out, all...)
+			}
+		}
+	})
+}
+
+type buildingsGetCmd struct {
+	client
+
+	ID string `arg:"" help:"Id of the building."`
+}
+
+func (c *buildingsGetCmd) Run(ctx context.Context, s *streams) error {
+	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
+		got, err := buildings.GetBuilding(ctx, &knxfleetv1.GetBuildingRequest{Id: c.ID})
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			return printJSON(s.out, got.GetBuilding())
+		}
+		return printBuilding(s.out, got.GetBuilding())
+	})
+}
+
+type buildingsDeleteCmd struct {
+	client
+
+	ID string `arg:"" help:"Id of the building."`
+}
+
+func (c *buildingsDeleteCmd) Run(ctx context.Context, s *streams) error {
+	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
+		deleted, err := buildings.DeleteBuilding(ctx, &knxfleetv1.DeleteBuildingRequest{Id: c.ID})
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			return printJSON(s.out, deleted)
+		}
+		_, err = fmt.Fprintf(s.out, "%s deleted\n", c.ID)
+		return err
+	})
+}
+
+type buildingsWatchCmd struct {
+	client
+
+	IDs      []string      `arg:"" optional:"" name:"id" help:"Only these buildings."`
+	Selector string        `short:"l" help:"Only buildings with these labels." placeholder:"KEY=VALUE,…"`
+	For      time.Duration `help:"End after this long; 0 goes on until interrupted." default:"0s"`
+}
+
+func (c *buildingsWatchCmd) Run(ctx context.Context, s *streams) error {
+	ctx, cancel := lasting(ctx, c.For)
+	defer cancel()
+	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
+		watch, err := buildings.WatchBuildings(ctx, &knxfleetv1.WatchBuildingsRequest{Buildings: c.IDs, LabelSelector: c.Selector})
+		if err != nil {
+			return err
+		}
+		for {
+			changes, err := watch.Recv()
+			if err != nil {
+				return ended(ctx, err)
+			}
+			for _, change := range changes.GetChanges() {
+				if err := c.print(s.out, change); err != nil {
+					return err
+				}
+			}
+		}
+	})
+}
+
+func (c *buildingsWatchCmd) print(w io.Writer, change *knxfleetv1.BuildingChange) error {
+	if c.json() {
+		return printJSON(w, change)
+	}
+	b := change.GetBuilding()
+	if change.GetKind() == knxfleetv1.BuildingChange_KIND_DELETED {
+		_, err := fmt.Fprintf(w, "%s  %-20s  DELETED\n", time.Now().Format(clockFormat), b.GetId())
+		return err
+	}
+	status := b.GetStatus()
+	_, err := fmt.Fprintf(w, "%s  %-20s  %-11s  %s  %s\n", status.GetSince().AsTime().Local().Format(clockFormat),
+		b.GetId(), shortState(status.GetState()), status.GetReason(), status.GetMessage())
+	return err
+}
+
+// clockFormat is the time of day as people compare it with a bus log.
+const clockFormat = "15:04:05.000"
+
+func shortState(s knxfleetv1.State) string { return strings.TrimPrefix(s.String(), "STATE_") }
+
+// explain is a status in one sentence.
+func explain(s *knxfleetv1.BuildingStatus) string {
+	if s == nil {
+		return "the gateway has not said anything of it"
+	}
+	parts := []string{shortState(s.GetState())}
+	if s.GetReason() != "" {
+		parts = append(parts, "("+s.GetReason()+")")
+	}
+	if s.GetMessage() != "" {
+		parts = append(parts, "-", s.GetMessage())
+	}
+	return strings.Join(parts, " ")
+}
+
+func printBuildings(c client, w io.Writer, buildings ...*knxfleetv1.Building) error {
+	if c.json() {
+		for _, b := range buildings {
+			if err := printJSON(w, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rows := make([][]string, 0, len(buildings))
+	for _, b := range buildings {
+		status := b.GetStatus()
+		rows = append(rows, []string{
+			b.GetId(), shortState(status.GetState()), status.GetReason(), status.GetSince().AsTime().Local().Format(time.DateTime),
+			status.GetEndpoint(), b.GetKnx().GetEndpoint(), b.GetDisplayName(),
+		})
+	}
+	return printTable(w, []string{"ID", "STATE", "REASON", "SINCE", "ROUTER", "KNX", "NAME"}, rows)
+}
+
+func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
+	status, tunnel := b.GetStatus(), b.GetTunnel()
+	counters := status.GetCounters()
+	rows := [][]string{
+		{"id", b.GetId()},
+		{"name", b.GetDisplayName()},
+		{"state", explain(status)},
+		{"since", status.GetSince().AsTime().Local().Format(time.DateTime)},
+		{"router", orNone(status.GetEndpoint()) + " (configured: " + orNone(tunnel.GetEndpoint()) + ")"},
+		{"router's key", tunnel.GetPeerPublicKey()},
+		{"our key", tunnel.GetPublicKey()},
+		{"our addresses", strings.Join(tunnel.GetAddresses(), ", ")},
+		{"allowed IPs", strings.Join(tunnel.GetAllowedIps(), ", ")},
+		{"KNX interface", b.GetKnx().GetEndpoint()},
+		{"our individual address", orNone(status.GetIndividualAddress())},
+		{"telegrams", fmt.Sprintf("%d received, %d sent", counters.GetTelegramsReceived(), counters.GetTelegramsSent())},
+		{"reconnects", fmt.Sprintf("%d", counters.GetReconnects())},
+	}
+	return printTable(w, []string{"FIELD", "VALUE"}, rows)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// lasting bounds a stream; 0 does not. It gives ctx no deadline: the gateway would
+// learn of it and might end the stream before us, as if something were wrong.
+func lasting(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if d <= 0 {
+		return ctx, cancel
+	}
+	timer := time.AfterFunc(d, cancel)
+	return ctx, func() {
+		timer.Stop()
+		cancel()
+	}
+}
+
+// ended is nil when a stream ended because its user wanted it to. The end of the
+// user's time may be noticed by the gateway first.
+func ended(ctx context.Context, err error) error {
+	switch code := status.Code(err); {
+	case ctx.Err() != nil, errors.Is(err, io.EOF), code == codes.Canceled, code == codes.DeadlineExceeded:
+		return nil
+	default:
+		return err
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Exit codes of every command.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the gateway, the network or the bus did not do it
+	exitUsage   = 2 // what was asked for is wrong; asking again will not help
+)
+
+// cli is the command line. Flags may also be set by environment variables
+// (KNXFLEET_SERVER for --server) and, for serve, by a YAML or JSON file. The
+// command line beats the environment, which beats the file.
+type cli struct {
+	Demo      demoCmd      `cmd:"" help:"See it work: a gateway and three simulated buildings, in one program."`
+	Serve     serveCmd     `cmd:"" help:"Run the gateway."`
+	Buildings buildingsCmd `cmd:"" help:"Create, list and watch buildings."`
+	Watch     watchCmd     `cmd:"" help:"Show telegrams as they come."`
+	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
+	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
+	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+}
+
+// streams are what a command reads and prints to.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// usageError is a mistake in what was asked for; it ends with exit code 2.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// run is the whole program but for the process around it, so that tests can
+// call it.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("knxfleet"),
+		kong.Description("Thousands of KNX buildings behind WireGuard, in one process and on one API."),
+		kong.DefaultEnvars("KNXFLEET"),
+		kong.Configuration(loadConfig),
+		kong.Writers(out, errOut),
+		kong.Exit(func(code int) { exited = code }),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&streams{in: in, out: out, err: errOut}),
+	)
+	if err != nil {
+		fmt.Fprintln(errOut, "knxfleet:", err)
+		return exitFailure
+	}
+	command, err := parser.Parse(protectNegatives(args))
+	if exited >= 0 {
+		return exited // --help has been printed
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "knxfleet: %v (see knxfleet --help)\n", err)
+		return exitUsage
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(errOut, "knxfleet:", describe(err))
+		return exitCode(err)
+	}
+	return exitOK
+}
+
+// negative is a number that kong would take for a flag.
+var negative = regexp.MustCompile(`^-[0-9.,]`)
+
+// minus stands for the sign of a negative number on its way through kong.
+const minus = "\u2212"
+
+// protectNegatives lets "-20.3" through as a plain argument; text undoes it.
+func protectNegatives(args []string) []string {
+	safe := make([]string, len(args))
+	for i, a := range args {
+		if negative.MatchString(a) {
+			a = minus + a[1:]
+		}
+		safe[i] = a
+	}
+	return safe
+}
+
+// text is an argument that may be a negative number.
+type text string
+
+// UnmarshalText implements encoding.TextUnmarshaler for kong.
+//
+//nolint:unparam // the interface has an error
+func (t *text) UnmarshalText(b []byte) error {
+	s := string(b)
+	if rest, ok := strings.CutPrefix(s, minus); ok {
+		s = "-" + rest
+	}
+	*t = text(s)
+	return nil
+}
+
+// statusOf finds the gRPC status in an error's chain.
+func statusOf(err error) (*status.Status, bool) {
+	var carrier interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &carrier) {
+		return nil, false
+	}
+	return carrier.GRPCStatus(), true
+}
+
+// describe is an error as a person should read it: a gRPC status without its
+// wrapping, anything else as it is.
+func describe(err error) string {
+	s, ok := statusOf(err)
+	switch {
+	case !ok:
+		return err.Error()
+	case s.Code() == codes.Unavailable && strings.Contains(s.Message(), "connection error"):
+		return "cannot reach the gateway (is `knxfleet serve` running, and is --server right?): " + s.Message()
+	default:
+		return s.Message()
+	}
+}
+
+// exitCode tells mistakes of the caller from failures.
+func exitCode(err error) int {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if s, ok := statusOf(err); ok {
+		switch s.Code() {
+		case codes.InvalidArgument, codes.AlreadyExists, codes.NotFound, codes.OutOfRange, codes.Unimplemented:
+			return exitUsage
+		default:
+		}
+	}
+	return exitFailure
+}

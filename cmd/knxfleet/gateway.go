@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/knxfleet/knxfleet/api"
+	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/ownership"
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/fleet/tables"
+	"github.com/knxfleet/knxfleet/internal/engine"
+	"github.com/knxfleet/knxfleet/tunnel"
+)
+
+// stopTimeout is how long the whole stop may take: 10 s less a margin.
+const stopTimeout = 9 * time.Second
+
+// gateway is the parts of `serve`, put together.
+type gateway struct {
+	log      zerolog.Logger
+	store    *engine.Engine
+	exchange *tunnel.Exchange
+	hub      *fleet.Hub
+	fleet    *fleet.Fleet
+	server   *api.Server
+}
+
+// openGateway opens what the gateway holds: the data directory and the tunnels'
+// sockets.
+func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.Logger) (*gateway, error) {
+	store, err := engine.Open(ctx, engine.Config{Dir: dataDir, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	buildings, err := registry.Open(ctx, registry.Config{
+		Bucket: store.Registry(), Keyset: filepath.Join(dataDir, "keyset.json"), Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	groupAddresses, err := tables.Open(ctx, tables.Config{Bucket: store.Tables(), Buildings: buildings, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: tunnelListen, Log: log})
+	if err != nil {
+		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
+	}
+	hub := fleet.NewHub()
+	all := fleet.New(fleet.Config{
+		Desired: buildings, Ownership: ownership.New(store.Fleet()), Tunnels: exchange, Hub: hub,
+		Tables: groupAddresses, Resolver: net.DefaultResolver, Log: log,
+	})
+	return &gateway{
+		log: log, store: store, exchange: exchange, hub: hub, fleet: all,
+		server: api.New(api.Config{Registry: buildings, Tables: groupAddresses, Fleet: all, Hub: hub, Probe: store.Probe, Metrics: newMetrics(all, hub, exchange), Log: log}),
+	}, nil
+}
+
+// run runs the parts until ctx ends or one of them fails. Streams end first,
+// then the sites say goodbye to their interfaces, and the sockets close last.
+func (g *gateway) run(ctx context.Context, grpcListener, httpListener net.Listener) error {
+	socketCtx, closeSockets := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeSockets()
+	var sockets errgroup.Group
+	sockets.Go(func() error { return g.exchange.Run(socketCtx) })
+
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return g.fleet.Run(ctx) })
+	parts.Go(func() error { return g.server.Serve(grpcListener) })
+	parts.Go(func() error { return g.server.ServeHTTP(httpListener) })
+	parts.Go(func() error {
+		<-ctx.Done()
+		g.log.Info().Msg("stopping")
+		g.hub.Close()
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		g.server.Stop(stopCtx)
+		return nil
+	})
+	err := parts.Wait()
+	closeSockets()
+	return errors.Join(err, sockets.Wait())
+}
+
+// close gives back what openGateway opened.
+func (g *gateway) close() error {
+	return errors.Join(g.exchange.Close(), g.store.Close())
+}

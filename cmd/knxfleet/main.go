@@ -1,0 +1,18 @@
+// Command knxfleet holds a WireGuard tunnel to each of many buildings, speaks
+// KNXnet/IP inside each, and serves their telegrams and group writes over gRPC.
+// One binary is the gateway (serve) and its clients (all other commands).
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/knxfleet/knxfleet/tunnel"
+)
+
+// TestScripts runs the scripts of testdata/script, which use the binary as people
+// do. Each has a free address for a gateway in its environment, an empty data
+// directory to be, and hq.conf, a router's file with new keys.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":      exits,
+			"wait-ready": waitReady,
+			"wait-http":  waitHTTP,
+			"term":       terminate,
+			"took-less":  tookLess,
+			"key-pair":   keyPair,
+			"no-secret":  noSecret,
+		},
+	})
+}
+
+func setUp(env *testscript.Env) error {
+	for _, name := range []string{"GRPC", "HTTP"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, l.Addr().String())
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // which is 1 s for each command
+	env.Setenv("KNXFLEET_SERVER", env.Getenv("GRPC"))
+	env.Setenv("KNXFLEET_GRPC_LISTEN", env.Getenv("GRPC"))
+	env.Setenv("KNXFLEET_HTTP_LISTEN", env.Getenv("HTTP"))
+	env.Setenv("KNXFLEET_TUNNEL_LISTEN", "127.0.0.1:0")
+	env.Setenv("KNXFLEET_DATA_DIR", filepath.Join(env.WorkDir, "data"))
+
+	router, err := net.ListenPacket("udp", "127.0.0.1:0") // which never answers
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = router.Close() })
+	private, psk := tunnel.GeneratePrivateKey(), tunnel.GeneratePrivateKey().Base64()
+	env.Setenv("PRIVATE", private.Base64())
+	env.Setenv("PUBLIC", private.Public().String())
+	env.Setenv("PSK", psk)
+	env.Setenv("ROUTER", router.LocalAddr().String())
+	return os.WriteFile(filepath.Join(env.WorkDir, "hq.conf"), fmt.Appendf(nil, `[Interface]
+PrivateKey = %s
+Address = 192.168.178.201/24
+DNS = 192.168.178.1
+
+[Peer]
+PublicKey = %s
+PresharedKey = %s
+AllowedIPs = 192.168.178.0/24
+Endpoint = %s
+`, private.Base64(), tunnel.GeneratePrivateKey().Public(), psk, router.LocalAddr()), 0o600)
+}
+
+// exits CODE PROGRAM [ARGUMENT...] runs a program that must end with the code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARGUMENT...]")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if want := args[0]; strconv.Itoa(code) != want {
+		ts.Fatalf("exit code %d, want %s", code, want)
+	}
+}
+
+// eventually repeats check until it succeeds.
+func eventually(ts *testscript.TestScript, what string, check func() error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %v", what, err)
+		}
+		<-tick.C
+	}
+}
+
+// wait-ready waits until the gateway answers calls.
+func waitReady(ts *testscript.TestScript, _ bool, _ []string) {
+	eventually(ts, "gateway not ready", func() error { return ts.Exec("knxfleet", "buildings", "list") })
+}
+
+// wait-http PATH REGEXP waits until what the gateway answers matches.
+func waitHTTP(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: wait-http PATH REGEXP")
+	}
+	want := regexp.MustCompile("(?m)" + args[1])
+	eventually(ts, args[0], func() error {
+		response, err := http.Get("http://" + ts.Getenv("HTTP") + args[0])
+		if err != nil {
+			return err
+		}
+		defer http.DefaultClient.CloseIdleConnections()
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err == nil && !want.Match(text) {
+			err = fmt.Errorf("%s does not match %s", text, want)
+		}
+		return err
+	})
+}
+
+// term sends SIGTERM to the gateway and notes the time; wait serve then checks
+// that it ends well.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("TERMINATED_AT", time.Now().Format(time.RFC3339Nano))
+	i := slices.IndexFunc(ts.BackgroundCmds(), func(cmd *exec.Cmd) bool { return cmd.Args[1] == "serve" })
+	if i < 0 {
+		ts.Fatalf("no gateway runs")
+	}
+	ts.Check(ts.BackgroundCmds()[i].Process.Signal(syscall.SIGTERM))
+}
+
+// took-less DURATION checks the time since term.
+func tookLess(ts *testscript.TestScript, _ bool, args []string) {
+	began, err := time.Parse(time.RFC3339Nano, ts.Getenv("TERMINATED_AT"))
+	ts.Check(err)
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	if took := time.Since(began); took > limit {
+		ts.Fatalf("took %v, want less than %v", took, limit)
+	}
+}
+
+// key-pair checks that the output is a private key and its public half.
+func keyPair(ts *testscript.TestScript, _ bool, _ []string) {
+	out := ts.ReadFile("stdout")
+	var keys struct{ PrivateKey, PublicKey string }
+	if json.Unmarshal([]byte(out), &keys) != nil {
+		for line := range strings.Lines(out) {
+			switch name, key, _ := strings.Cut(strings.TrimSpace(line), "\t"); name {
+			case "private":
+				keys.PrivateKey = key
+			case "public":
+				keys.PublicKey = key
+			}
+		}
+	}
+	private, err := tunnel.ParsePrivateKey(keys.PrivateKey)
+	ts.Check(err)
+	if got := private.Public().String(); got != keys.PublicKey {
+		ts.Fatalf("the public key is %s, want %s", keys.PublicKey, got)
+	}
+}
+
+// no-secret FILE... checks that no file, nor a file in a folder, holds the secrets
+// of hq.conf in any form, and that one of them names the building: so the search
+// sees what is written.
+func noSecret(ts *testscript.TestScript, _ bool, args []string) {
+	var all []byte
+	for _, arg := range args {
+		ts.Check(filepath.WalkDir(ts.MkAbs(arg), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			all = append(all, text...)
+			return err
+		}))
+	}
+	if !bytes.Contains(all, []byte("headquarters")) {
+		ts.Fatalf("the building is not in %v, so its secrets may be elsewhere", args)
+	}
+	for _, name := range []string{"PRIVATE", "PSK"} {
+		key := ts.Getenv(name)
+		raw, err := base64.StdEncoding.DecodeString(key)
+		ts.Check(err)
+		for _, form := range [][]byte{raw, []byte(key[:40]), []byte(hex.EncodeToString(raw)), fmt.Append(nil, raw)} {
+			if bytes.Contains(all, form) {
+				ts.Fatalf("%s is in %v", name, args)
+			}
+		}
+	}
+}
