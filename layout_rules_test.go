@@ -53,8 +53,8 @@ var arrows = map[string][]string{
 	"internal/engine":    {},
 	"internal/keyset":    {},
 	"internal/simulator": {"netstack"},
-	// Tests against real buildings, as a user runs the whole.
-	"internal/rigtest":     {anything},
+	// Tests of the whole path, as a user runs it.
+	"internal/pathtest":    {anything},
 	"internal/confinetest": {},
 }
 
