@@ -312,7 +312,7 @@ func lasting(ctx context.Context, d time.Duration) (context.Context, context.Can
 func ended(ctx context.Context, err error) error {
 	switch code := status.Code(err); {
 	case ctx.Err() != nil, errors.Is(err, io.EOF), code == codes.Canceled, code == codes.DeadlineExceeded:
-		return nil
+		return nil //nolint:nilerr // it is the end that was asked for
 	default:
 		return err
 	}

@@ -57,7 +57,7 @@ func newDemoScreen(out io.Writer, grpcAddr, restAddr string) *demoScreen {
 func (d *demoScreen) run(ctx context.Context) error {
 	if !d.terminal {
 		d.mu.Lock()
-		d.plain("%s", strings.Join(d.hints(), "\n"))
+		d.linef("%s", strings.Join(d.hints(), "\n"))
 		d.mu.Unlock()
 		<-ctx.Done()
 		return nil
@@ -89,7 +89,7 @@ func (d *demoScreen) buildings(changes []*knxfleetv1.BuildingChange) {
 		}
 		d.states[b.GetId()] = state
 		d.dirty = true
-		d.plain("state     %-9s %s", b.GetId(), state)
+		d.linef("state     %-9s %s", b.GetId(), state)
 	}
 }
 
@@ -101,7 +101,7 @@ func (d *demoScreen) telegrams(telegrams []*knxfleetv1.Telegram) {
 		line := fmt.Sprintf("%s  %-9s %-9s → %-7s %-8s %s", t.GetReceivedAt().AsTime().Local().Format(clockFormat),
 			t.GetBuilding(), t.GetSource(), t.GetDestination(), shortKind(t.GetKind()), telegramValue(t))
 		d.lines = append(d.lines, line)
-		d.plain("telegram  %s", line)
+		d.linef("telegram  %s", line)
 	}
 	d.lines = d.lines[max(0, len(d.lines)-screenLines):]
 	d.dirty = true
@@ -112,11 +112,11 @@ func (d *demoScreen) write(text string) {
 	defer d.mu.Unlock()
 	d.wrote = text
 	d.dirty = true
-	d.plain("%s", text)
+	d.linef("%s", text)
 }
 
-// plain prints a line where there is no terminal; the lock is held.
-func (d *demoScreen) plain(format string, args ...any) {
+// linef prints a line where there is no terminal; the lock is held.
+func (d *demoScreen) linef(format string, args ...any) {
 	if !d.terminal {
 		fmt.Fprintf(d.out, format+"\n", args...)
 	}

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"exits":      exits,
 			"wait-ready": waitReady,
 			"wait-http":  waitHTTP,
+			"wait-file":  waitFile,
 			"term":       terminate,
 			"took-less":  tookLess,
 			"key-pair":   keyPair,
@@ -145,6 +146,21 @@ func waitHTTP(ts *testscript.TestScript, _ bool, args []string) {
 		text, err := io.ReadAll(response.Body)
 		if err == nil && !want.Match(text) {
 			err = fmt.Errorf("%s does not match %s", text, want)
+		}
+		return err
+	})
+}
+
+// wait-file FILE REGEXP waits until a command has written what matches.
+func waitFile(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: wait-file FILE REGEXP")
+	}
+	want := regexp.MustCompile("(?m)" + args[1])
+	eventually(ts, args[0], func() error {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && !want.Match(text) {
+			err = fmt.Errorf("%q does not match %s", text, want)
 		}
 		return err
 	})
