@@ -67,12 +67,17 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 		return nil, err
 	}
 	views := make([]*knxfleetv1.Building, 0, len(buildings))
+	whole := make(map[string]registry.Building, len(buildings))
 	for _, b := range buildings {
-		if v := s.view(b); selected.match(v) {
+		v := &knxfleetv1.Building{Id: b.ID, Labels: b.Labels, Status: statusToProto(s.status(b))}
+		if selected.match(v) {
 			views = append(views, v)
+			whole[b.ID] = b
 		}
 	}
-	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken())
+	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken(), func(v *knxfleetv1.Building) *knxfleetv1.Building {
+		return s.view(whole[v.GetId()])
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -223,9 +228,13 @@ func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
 // view is a building as it is kept, with its status. One that the fleet has not
 // heard of yet is about to start.
 func (s *buildingService) view(b registry.Building) *knxfleetv1.Building {
+	return toProto(b, s.status(b))
+}
+
+func (s *buildingService) status(b registry.Building) fleet.Status {
 	v, ok := s.fleet.View(b.ID)
 	if !ok {
-		v.Status = fleet.NewBuilding(b)
+		return fleet.NewBuilding(b)
 	}
-	return toProto(b, v.Status)
+	return v.Status
 }

@@ -124,7 +124,7 @@ func TestPaginate(t *testing.T) {
 		many = append(many, &knxfleetv1.Building{Id: fmt.Sprintf("b%04d", i)})
 	}
 	for _, c := range []struct{ size, want int32 }{{0, 100}, {1, 1}, {1000, 1000}, {1001, 1000}, {1 << 30, 1000}} {
-		page, next, err := paginate(many, c.size, "")
+		page, next, err := paginate(many, c.size, "", nil)
 		if err != nil || len(page) != int(c.want) || next == "" {
 			t.Errorf("size %d: %d buildings, next %q, %v; want %d and a next page", c.size, len(page), next, err, c.want)
 		}
@@ -135,7 +135,7 @@ func TestPaginate(t *testing.T) {
 	}
 	token, got := "", 0
 	for {
-		page, next, err := paginate(many, 1000, token)
+		page, next, err := paginate(many, 1000, token, nil)
 		noError(t, err)
 		if size := len(page) * 10_000; size > 4<<20-1<<20 {
 			t.Fatalf("a page of %d bytes, too close to the 4 MiB that clients take", size)
@@ -148,7 +148,7 @@ func TestPaginate(t *testing.T) {
 	if got != len(many) {
 		t.Errorf("%d of %d buildings came", got, len(many))
 	}
-	if page, next, err := paginate(nil, 0, ""); err != nil || len(page) != 0 || next != "" {
+	if page, next, err := paginate(nil, 0, "", nil); err != nil || len(page) != 0 || next != "" {
 		t.Errorf("of nothing: %v %q %v", page, next, err)
 	}
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -80,7 +79,7 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	if knx.Interface, err = netip.ParseAddrPort(k.GetEndpoint()); err != nil {
 		addr, err := netip.ParseAddr(k.GetEndpoint())
 		if err != nil {
-			return knx, invalid("knx.endpoint", "%s is no address; want the KNX interface's address in the building, such as 192.168.1.3:3671", quote(k.GetEndpoint()))
+			return knx, invalid("knx.endpoint", "%s is no address; want the KNX interface's address in the building, such as 192.168.1.3:3671", registry.Quote(k.GetEndpoint()))
 		}
 		knx.Interface = netip.AddrPortFrom(addr, registry.DefaultPort)
 	}
@@ -100,15 +99,6 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 		}
 	}
 	return knx, nil
-}
-
-// quote repeats a client's text in an error: shortened, and not at all where it
-// may be a key that got into the wrong field.
-func quote(text string) string {
-	if len(text) >= 40 && !strings.ContainsAny(text, ".:") {
-		return "(hidden)"
-	}
-	return fmt.Sprintf("%.80q", text)
 }
 
 // toProto is a building as clients see it. Secrets stay behind.

@@ -6,6 +6,8 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -94,14 +96,57 @@ func (s *Server) handler(conn *grpc.ClientConn) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", http.MaxBytesHandler(rest, maxRequest))
-	mux.Handle("POST /v1/groupAddresses:import", http.MaxBytesHandler(rest, maxImportBody))
+	calls := atMost(maxRESTCalls, rest)
+	mux.Handle("/v1/", http.MaxBytesHandler(calls, maxRequest))
+	mux.Handle("POST /v1/groupAddresses:import", http.MaxBytesHandler(calls, maxImportBody))
 	if s.metric != nil {
 		mux.Handle("GET /metrics", s.metric)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", s.ready)
-	return mux, nil
+	// A page in somebody's browser must not write to a bus because the gateway
+	// listens on the same machine.
+	return http.NewCrossOriginProtection().Handler(ownHost(mux)), nil
+}
+
+// maxRESTCalls is how many REST calls may be under way, streams included: fewer
+// than the one connection behind them carries, so that one more is refused and
+// does not hang.
+const maxRESTCalls = maxStreams - 100
+
+func atMost(n int, next http.Handler) http.Handler {
+	places := make(chan struct{}, n) // full: refused
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			next.ServeHTTP(w, r)
+		default:
+			answerText(w, http.StatusTooManyRequests, "too many calls under way; try again, or end some streams")
+		}
+	})
+}
+
+// ownHost refuses requests that came to a loopback address under another name: a
+// web page whose name was made to lead here (DNS rebinding).
+func ownHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if ok && local.IP.IsLoopback() && !isLoopbackHost(r.Host) {
+			answerText(w, http.StatusForbidden, "this address is for this machine alone; call it localhost or 127.0.0.1")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLoopbackHost(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	addr, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // ready tells whether calls can be answered: the store takes writes, and the

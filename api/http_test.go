@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -193,5 +195,54 @@ func TestReadyAsksTheStore(t *testing.T) {
 	}
 	if code, _, err := fetch(t.Context(), "GET", g.url+"/livez", ""); err != nil || code != 200 {
 		t.Errorf("/livez: %d %v, want 200: a restart would not help", code, err)
+	}
+}
+
+// A page in somebody's browser cannot write to a bus because the gateway listens
+// on the same machine.
+func TestBrowsersAreKeptOut(t *testing.T) {
+	g := start(t)
+	for name, c := range map[string]struct {
+		header, value string
+		host          string
+		want          int
+	}{
+		"a program":                {want: http.StatusNotFound},
+		"another site":             {header: "Sec-Fetch-Site", value: "cross-site", want: http.StatusForbidden},
+		"another origin":           {header: "Origin", value: "https://example.org", want: http.StatusForbidden},
+		"a name made to lead here": {host: "rebound.example.org", want: http.StatusForbidden},
+		"this machine by its name": {host: "localhost:7680", want: http.StatusNotFound},
+		"this machine over IPv6":   {host: "[::1]:7680", want: http.StatusNotFound},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.url+"/v1/buildings/nowhere:write",
+			strings.NewReader(`{"groupAddress":"1/2/3","dpt":"1.001","value":"on"}`))
+		noError(t, err)
+		request.Header.Set("Content-Type", "text/plain")
+		if c.header != "" {
+			request.Header.Set(c.header, c.value)
+		}
+		if c.host != "" {
+			request.Host = c.host
+		}
+		response, err := http.DefaultClient.Do(request)
+		noError(t, err)
+		noError(t, response.Body.Close())
+		if response.StatusCode != c.want {
+			t.Errorf("%s: %d, want %d", name, response.StatusCode, c.want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// A client that connects and says nothing does not hold up the stop.
+func TestSilentClientsDoNotHoldUpTheStop(t *testing.T) {
+	g := start(t)
+	silent, err := net.Dial("tcp", g.conn.Target())
+	noError(t, err)
+	defer silent.Close()
+	began := time.Now()
+	g.stop()
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the stop took %v", took)
 	}
 }

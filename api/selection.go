@@ -87,8 +87,10 @@ func pageSize(asked int32) (int, error) {
 
 // paginate cuts one page out of buildings that are sorted by id. The token is the
 // last id of the page before, so buildings may come and go between pages. A page
-// ends early before it is too large for its client.
-func paginate(buildings []*knxfleetv1.Building, size int32, token string) (page []*knxfleetv1.Building, next string, err error) {
+// ends early before it is too large for its client. complete, unless nil, makes
+// whole what is on the page: buildings need no more than id, labels and status to
+// be selected, and there may be thousands of them.
+func paginate(buildings []*knxfleetv1.Building, size int32, token string, complete func(*knxfleetv1.Building) *knxfleetv1.Building) (page []*knxfleetv1.Building, next string, err error) {
 	most, err := pageSize(size)
 	if err != nil {
 		return nil, "", err
@@ -106,7 +108,12 @@ func paginate(buildings []*knxfleetv1.Building, size int32, token string) (page 
 			start++
 		}
 	}
-	page = buildings[start:min(start+most, len(buildings))]
+	page = slices.Clone(buildings[start:min(start+most, len(buildings))])
+	if complete != nil {
+		for i, b := range page {
+			page[i] = complete(b)
+		}
+	}
 	page = page[:fitting(page)]
 	if start+len(page) < len(buildings) {
 		next = base64.RawURLEncoding.EncodeToString([]byte(page[len(page)-1].GetId()))

@@ -31,6 +31,9 @@ const (
 	maxRequest = 4 << 20
 	// maxStreams is how many calls one connection may have open; more wait.
 	maxStreams = 1000
+	// connectTimeout ends connections that never say what they want; a stop has to
+	// wait for them.
+	connectTimeout = 5 * time.Second
 	// streamKeepalive is how often an idle client's connection is checked.
 	streamKeepalive = 30 * time.Second
 )
@@ -68,6 +71,7 @@ func New(cfg Config) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: streamKeepalive}),
 		grpc.ChainUnaryInterceptor(unary),
 		grpc.ChainStreamInterceptor(stream),

@@ -231,9 +231,9 @@ func TestWatchGivesSignsOfLife(t *testing.T) {
 
 // A snapshot of thousands of buildings comes in pieces that every client takes.
 func TestWatchSplitsLargeSnapshots(t *testing.T) {
-	buildings := make(desired, 4000)
+	buildings := make(desired, 1500)
 	for i := range buildings {
-		buildings[i] = registry.Building{ID: fmt.Sprintf("b%04d", i), DisplayName: strings.Repeat("ü", 1000)}
+		buildings[i] = registry.Building{ID: fmt.Sprintf("b%04d", i), DisplayName: strings.Repeat("ü", 1500)}
 	}
 	told := 0
 	sent := watchFor(t, buildings, time.Second)

@@ -35,7 +35,7 @@ func (s *site) answering(now time.Time) bool {
 // not work gives the reason, but an ONLINE session proves all below it.
 func (s *site) assess(now time.Time, lookupErr error, answering bool) Status {
 	knx := s.session.Load()
-	status := Status{Epoch: s.epoch, ObservedGeneration: s.building.Generation}
+	status := Status{Epoch: s.epoch, ObservedGeneration: s.desired.Load().Generation}
 	if endpoint := s.tunnel.Endpoint(); endpoint.IsValid() {
 		status.Endpoint = endpoint.String()
 	}
@@ -66,12 +66,14 @@ func (s *site) assess(now time.Time, lookupErr error, answering bool) Status {
 func (s *site) assessTunnel(status *Status, now time.Time, lookupErr error) {
 	config := &s.building.Tunnel
 	status.State = StateHandshaking
-	ourKey := config.PrivateKey.Public()
 	switch {
 	case config.Endpoint.IsZero():
 		status.Reason = ReasonAwaitingRouter
 		status.Message = fmt.Sprintf("waiting for the router to call: it has no endpoint of its own (tunnel.endpoint), "+
-			"so the router needs this gateway as endpoint, a persistent keepalive, and %s as its peer's public key", ourKey)
+			"so the router needs this gateway as endpoint, a persistent keepalive, and %s as its peer's public key", s.ourKey)
+	case status.Endpoint == "" && errors.Is(lookupErr, tunnel.ErrNoSocket):
+		status.State, status.Reason = StateResolving, ReasonNoSocket
+		status.Message = fmt.Sprintf("%v: give the gateway an address of that family (--tunnel-listen), or the router one of the other", lookupErr)
 	case status.Endpoint == "" && errors.Is(lookupErr, tunnel.ErrNameNotFound):
 		status.State, status.Reason = StateResolving, ReasonNameNotFound
 		status.Message = fmt.Sprintf("the name %s has no address: check tunnel.endpoint, and the router's dynamic DNS", config.Endpoint.Host)
@@ -88,7 +90,10 @@ func (s *site) assessTunnel(status *Status, now time.Time, lookupErr error) {
 		status.Reason = ReasonHandshakeUnanswered
 		status.Message = fmt.Sprintf("the router at %s does not answer WireGuard: check that tunnel.endpoint is right and its UDP port open, "+
 			"that tunnel.peer_public_key is the router's key, and that the router has %s as its peer's public key and the same preshared key",
-			status.Endpoint, ourKey)
+			status.Endpoint, s.ourKey)
+		if lookupErr != nil {
+			status.Message += fmt.Sprintf("; and the name %s leads nowhere now (%v)", config.Endpoint.Host, lookupErr)
+		}
 	}
 }
 
@@ -107,12 +112,20 @@ func (s *site) tell(status Status) {
 	s.report(status)
 }
 
+// isOpen reports whether tunnel, stack and bridge may be used by others.
+func (s *site) isOpen() bool {
+	select {
+	case <-s.opened:
+		return true
+	default:
+		return false
+	}
+}
+
 // live adds what changes too often to be reported: counters and last times. Safe
 // for concurrent use once the site is open.
 func (s *site) live(status *Status) {
-	select {
-	case <-s.opened:
-	default:
+	if !s.isOpen() {
 		return
 	}
 	if at := s.lastTelegramAt.Load(); at != 0 {

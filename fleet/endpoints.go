@@ -30,7 +30,7 @@ type endpoints struct {
 	current    netip.AddrPort
 	failures   int
 	err        error     // of the last look-up; nil after a good one
-	next       time.Time // earliest next look-up
+	again      time.Time // earliest next look-up
 }
 
 func newEndpoints(endpoint tunnel.Endpoint, rnd func() float64) *endpoints {
@@ -43,31 +43,30 @@ func (e *endpoints) due(now time.Time, answering bool) bool {
 	if e.endpoint.IsZero() || answering {
 		return false
 	}
-	return !now.Before(e.next)
+	return !now.Before(e.again)
 }
 
-// resolved takes the result of a look-up and returns the address to call from
-// now on, and whether it differs from the one called so far. inUse is the
-// address that WireGuard uses, which roams by itself: it is kept while the name
-// still leads to it, unless it has stopped answering and there is another.
-func (e *endpoints) resolved(now time.Time, candidates []netip.AddrPort, err error, inUse netip.AddrPort) (netip.AddrPort, bool) {
+// resolved takes the result of a look-up and returns the address to call: the
+// one called so far does not answer, so if the name has others, they take turns.
+func (e *endpoints) resolved(now time.Time, candidates []netip.AddrPort, err error) netip.AddrPort {
 	e.err = err
 	if err != nil {
 		wait := min(firstLookupRetry<<min(e.failures, 8), lastLookupRetry)
 		e.failures++
-		e.next = now.Add(e.jitter(wait))
-		return e.current, false
+		e.again = now.Add(e.jitter(wait))
+		return e.current
 	}
 	e.failures = 0
-	e.next = now.Add(e.jitter(lookupRefresh))
+	e.again = now.Add(e.jitter(lookupRefresh))
 	e.candidates = candidates
-	if at := slices.Index(candidates, e.current); at >= 0 {
-		// Called and not answering: try the name's next address.
-		e.current = candidates[(at+1)%len(candidates)]
-	} else {
-		e.current = candidates[0]
-	}
-	return e.current, e.current != inUse
+	return e.next()
+}
+
+// next returns the candidate after the one called last.
+func (e *endpoints) next() netip.AddrPort {
+	at := slices.Index(e.candidates, e.current) // -1: begin with the first
+	e.current = e.candidates[(at+1)%len(e.candidates)]
+	return e.current
 }
 
 // jitter spreads retries of many buildings over ±20 %.

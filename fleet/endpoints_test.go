@@ -19,10 +19,10 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("due after %v: %v, want %v", at.Sub(now), got, want)
 		}
 	}
-	wantCall := func(candidates []netip.AddrPort, err error, inUse, want netip.AddrPort, differs bool) {
+	wantCall := func(candidates []netip.AddrPort, err error, want netip.AddrPort) {
 		t.Helper()
-		if to, d := e.resolved(now, candidates, err, inUse); to != want || d != differs {
-			t.Errorf("call %v (%v), want %v (%v)", to, d, want, differs)
+		if to := e.resolved(now, candidates, err); to != want {
+			t.Errorf("call %v, want %v", to, want)
 		}
 	}
 	none := netip.AddrPort{}
@@ -30,26 +30,24 @@ func TestEndpoints(t *testing.T) {
 	wantDue(now, false, true)
 	// Failures are repeated with growing pauses, up to 15 s, for ever.
 	for _, pause := range []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second} {
-		wantCall(nil, errors.New("no"), none, none, false)
+		wantCall(nil, errors.New("no"), none)
 		wantDue(now.Add(pause-time.Millisecond), false, false)
 		now = now.Add(pause)
 		wantDue(now, false, true)
 	}
-	wantCall([]netip.AddrPort{one}, nil, none, one, true)
+	wantCall([]netip.AddrPort{one}, nil, one)
 	// A router that answers is not looked up again; one that does not, is.
 	now = now.Add(time.Hour)
 	wantDue(now, true, false)
 	wantDue(now, false, true)
 	// The daily change of address.
-	wantCall([]netip.AddrPort{two}, nil, one, two, true)
-	// The same address again: nothing to change.
+	wantCall([]netip.AddrPort{two}, nil, two)
+	// The same address again.
 	now = now.Add(lookupRefresh)
-	wantCall([]netip.AddrPort{two}, nil, two, two, false)
-	// It roamed and went silent: back to where the name leads.
-	wantCall([]netip.AddrPort{two}, nil, netip.MustParseAddrPort("192.0.2.9:4"), two, true)
+	wantCall([]netip.AddrPort{two}, nil, two)
 	// Two addresses take turns.
-	wantCall([]netip.AddrPort{one, two}, nil, two, one, true)
-	wantCall([]netip.AddrPort{one, two}, nil, one, two, true)
+	wantCall([]netip.AddrPort{one, two}, nil, one)
+	wantCall([]netip.AddrPort{one, two}, nil, two)
 
 	caller := newEndpoints(tunnel.Endpoint{}, nil)
 	if caller.due(now, false) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"reflect"
 	"runtime/debug"
 	"sync"
@@ -49,7 +50,7 @@ type Config struct {
 	// Tables gives the buildings' group address tables. Nil means that no building
 	// has one.
 	Tables Tables
-	// Resolver looks up the routers' names.
+	// Resolver looks up the routers' names. Nil means net.DefaultResolver.
 	Resolver tunnel.Resolver
 	Log      zerolog.Logger
 	// StartsPerSecond paces the start of sites. 0 means DefaultStartsPerSecond.
@@ -63,6 +64,10 @@ type Config struct {
 // under load answers 20 handshakes a second and address (WireGuard paper §5.3),
 // and many buildings may sit behind one.
 const DefaultStartsPerSecond = 200
+
+// lookupsAtOnce bounds the look-ups of routers' names: when an uplink fails, all
+// buildings look up at once, and each look-up takes a socket.
+const lookupsAtOnce = 64
 
 // startBurst is how many sites may start at once.
 const startBurst = 50
@@ -81,6 +86,8 @@ type Fleet struct {
 	queued  map[string]bool
 	ended   chan *running // unbuffered: a site that ended waits until the loop has taken note
 	wg      sync.WaitGroup
+
+	lookups chan struct{} // a place for each look-up under way
 
 	mu   sync.RWMutex // guards live
 	live map[string]*site
@@ -104,6 +111,9 @@ func New(cfg Config) *Fleet {
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
 	return &Fleet{
 		cfg:     cfg,
 		board:   newBoard(),
@@ -113,6 +123,7 @@ func New(cfg Config) *Fleet {
 		queued:  make(map[string]bool),
 		ended:   make(chan *running),
 		live:    make(map[string]*site),
+		lookups: make(chan struct{}, lookupsAtOnce), // full: further look-ups wait for a place
 	}
 }
 
@@ -239,7 +250,8 @@ func (f *Fleet) converge(id string) {
 		have.stopping = true
 		have.stop()
 	default:
-		have.site.labels.Store(&want.Labels)
+		have.site.desired.Store(&want)
+		signal(have.site.moved)
 	}
 }
 
@@ -292,6 +304,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		building:   building,
 		tunnels:    f.cfg.Tunnels,
 		resolver:   f.cfg.Resolver,
+		lookups:    f.lookups,
 		rnd:        f.cfg.Random,
 		tables:     f.cfg.Tables,
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
@@ -301,7 +314,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		handshaken: make(chan struct{}, 1),
 		moved:      make(chan struct{}, 1),
 	}
-	s.labels.Store(&building.Labels)
+	s.desired.Store(&building)
 	r := &running{site: s, stop: stop}
 	f.sites[building.ID] = r
 	f.wg.Go(func() {
@@ -315,7 +328,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 // tells so and keeps its place until the pause before the next try is over.
 func (f *Fleet) runSite(ctx context.Context, s *site) {
 	err := contain(func() error { return f.claimAndRun(ctx, s) })
-	if err == nil {
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return
 	}
 	if panicked, ok := errors.AsType[*panicError](err); ok {

@@ -45,14 +45,17 @@ type site struct {
 	tables   Tables
 	publish  func(*Telegram)
 	report   func(Status)
-	// labels are the building's; they may change while the site runs.
-	labels atomic.Pointer[map[string]string]
+	lookups  chan struct{} // a place in it for each look-up under way in the fleet
+	// desired is the building as it is desired now. What differs from building
+	// (labels, name) needs no new site.
+	desired atomic.Pointer[registry.Building]
 
 	// Made by open, before opened is closed.
 	stack  *netstack.Stack
 	tunnel *tunnel.Tunnel
 	bridge *knxbridge.Bridge
 	opened chan struct{}
+	ourKey tunnel.PublicKey
 
 	status Status // as reported last; owned by the site's loop
 
@@ -86,19 +89,32 @@ func (s *site) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if !tableLoaded {
-		wg.Go(func() { s.keepLoadingTable(ctx) })
-	}
 
-	failed := make(chan error, 1) // one writer, one value
+	ended := make(chan error, 1)  // the session's end: one writer, one value
+	broken := make(chan error, 1) // the first panic beside it; more say nothing new
+	beside := func(f func()) {
+		wg.Go(func() {
+			err := contain(func() error { f(); return nil })
+			if err == nil {
+				return
+			}
+			select {
+			case broken <- err:
+			default:
+			}
+		})
+	}
+	if !tableLoaded {
+		beside(func() { s.keepLoadingTable(ctx) })
+	}
 	wg.Go(func() {
 		err := contain(func() error { return s.bridge.Run(ctx) })
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("the KNX session ended by itself")
 		}
-		failed <- err
+		ended <- err
 	})
-	return s.loop(ctx, failed, &wg)
+	return s.loop(ctx, ended, broken, beside)
 }
 
 func (s *site) open() error {
@@ -115,12 +131,33 @@ func (s *site) open() error {
 		return fmt.Errorf("tunnel: %w", errors.Join(err, stack.Close()))
 	}
 	listen := func() (knxbridge.PacketConn, error) {
-		return stack.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), localPort))
+		udp, err := stack.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), localPort))
+		if err != nil {
+			return nil, err
+		}
+		return freshSocket{udp, t}, nil
 	}
 	bridge := knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), Random: s.rnd}, listen, s, s.log)
-	s.stack, s.tunnel, s.bridge = stack, t, bridge
+	s.stack, s.tunnel, s.bridge, s.ourKey = stack, t, bridge, config.PrivateKey.Public()
 	close(s.opened)
 	return nil
+}
+
+// freshSocket is the session's socket. While there is no WireGuard session, only
+// the last datagrams wait for one: an interface that comes back is not to be
+// asked a hundred times what it was asked during the outage.
+type freshSocket struct {
+	*netstack.UDPConn
+
+	tunnel *tunnel.Tunnel
+}
+
+// WriteTo implements [knxbridge.PacketConn].
+func (f freshSocket) WriteTo(b []byte, to netip.AddrPort) error {
+	if !f.tunnel.Established() {
+		f.tunnel.DropWaiting()
+	}
+	return f.UDPConn.WriteTo(b, to)
 }
 
 func (s *site) sessionConfig() session.Config {
@@ -148,22 +185,28 @@ func (s *site) close() {
 
 // loop follows handshakes, the session and the router's name, and reports the
 // building's state.
-func (s *site) loop(ctx context.Context, failed <-chan error, wg *sync.WaitGroup) error {
+func (s *site) loop(ctx context.Context, ended, broken <-chan error, beside func(func())) error {
 	endpoints := newEndpoints(s.building.Tunnel.Endpoint, s.rnd)
-	lookups := make(chan lookup, 1) // one look-up at a time, so it never blocks
+	found := make(chan lookup, 1) // one look-up at a time, so it never blocks
 	looking := false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case err := <-failed:
+		case err := <-ended:
 			return err
+		case err := <-broken:
+			return err
+		case <-ctx.Done():
+			// What is assessed from here on would only tell how we leave.
+			s.tell(Status{State: StateWaiting, Reason: ReasonStopping, Epoch: s.epoch, ObservedGeneration: s.status.ObservedGeneration})
+			return <-ended
 		case <-s.handshaken:
 			s.bridge.Kick()
 		case <-s.moved:
-		case found := <-lookups:
+		case l := <-found:
 			looking = false
-			s.follow(endpoints, found)
+			s.follow(endpoints, l)
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -171,7 +214,7 @@ func (s *site) loop(ctx context.Context, failed <-chan error, wg *sync.WaitGroup
 		s.tell(s.assess(now, endpoints.err, answering))
 		if !looking && endpoints.due(now, answering) {
 			looking = true
-			wg.Go(func() { lookups <- s.lookup(ctx) })
+			beside(func() { found <- s.lookup(ctx) })
 		}
 		if s.status.State == StateOnline {
 			timer.Stop()
@@ -181,28 +224,49 @@ func (s *site) loop(ctx context.Context, failed <-chan error, wg *sync.WaitGroup
 	}
 }
 
+// lookup resolves the router's name, when one of the fleet's places is free.
 func (s *site) lookup(ctx context.Context) lookup {
+	select {
+	case s.lookups <- struct{}{}:
+		defer func() { <-s.lookups }()
+	case <-ctx.Done():
+		return lookup{err: ctx.Err()}
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	candidates, err := tunnel.Resolve(ctx, s.resolver, s.building.Tunnel.Endpoint)
 	return lookup{candidates: candidates, err: err}
 }
 
-// follow calls the router where a look-up found it. That is done also when the
-// address is the one called so far: WireGuard gives up after 90 s without an
-// answer (REKEY_ATTEMPT_TIME, paper §6.1), and this makes it try again.
+// follow calls the router where a look-up found it, unless it has answered
+// meanwhile. That is done also when the address is the one called so far:
+// WireGuard gives up after 90 s without an answer (REKEY_ATTEMPT_TIME, paper
+// §6.1), and this makes it try again.
 func (s *site) follow(endpoints *endpoints, found lookup) {
-	to, differs := endpoints.resolved(time.Now(), found.candidates, found.err, s.tunnel.Endpoint())
-	if found.err != nil {
+	now := time.Now()
+	inUse := s.tunnel.Endpoint()
+	to := endpoints.resolved(now, found.candidates, found.err)
+	if found.err != nil || s.answering(now) {
 		return
 	}
-	if err := s.tunnel.SetEndpoint(to); err != nil {
-		s.log.Warn().Err(err).Stringer("endpoint", to).Msg("endpoint not taken over")
+	for range found.candidates {
+		err := s.tunnel.SetEndpoint(to)
+		switch {
+		case errors.Is(err, tunnel.ErrNoSocket):
+			// Such as an IPv6 address on a machine that has none: the next, at once.
+			endpoints.err = err
+			to = endpoints.next()
+			continue
+		case err != nil:
+			s.log.Warn().Err(err).Stringer("endpoint", to).Msg("endpoint not taken over")
+			return
+		}
+		endpoints.err = nil
+		if to != inUse {
+			s.log.Info().Stringer("endpoint", to).Msg("calling the router")
+			s.bridge.Kick()
+		}
 		return
-	}
-	if differs {
-		s.log.Info().Stringer("endpoint", to).Msg("calling the router")
-		s.bridge.Kick()
 	}
 }
 
@@ -213,7 +277,7 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	if !t.Own {
 		s.lastTelegramAt.Store(t.At.UnixNano())
 	}
-	s.publish(newTelegram(s.building.ID, s.epoch, s.number.Add(1), *s.labels.Load(), s.tables.Current(s.building.ID), t))
+	s.publish(newTelegram(s.building.ID, s.epoch, s.number.Add(1), s.desired.Load().Labels, s.tables.Current(s.building.ID), t))
 }
 
 // State implements [knxbridge.Handler].

@@ -61,6 +61,7 @@ const (
 	ReasonResolving           = "RESOLVING_ENDPOINT"
 	ReasonNameNotFound        = "NAME_NOT_FOUND"
 	ReasonResolverFailed      = "RESOLVER_FAILED"
+	ReasonNoSocket            = "ADDRESS_FAMILY_UNAVAILABLE"
 	ReasonHandshakeStarted    = "HANDSHAKE_STARTED"
 	ReasonHandshakeUnanswered = "HANDSHAKE_UNANSWERED"
 	ReasonAwaitingRouter      = "AWAITING_ROUTER"

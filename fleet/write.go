@@ -80,7 +80,7 @@ func (f *Fleet) GroupWrite(ctx context.Context, w Write) (session.Outcome, error
 		return session.NotSent, &registry.BuildingError{ID: w.Building, Cause: registry.ErrNotFound}
 	}
 	s := f.site(w.Building)
-	if s == nil || view.Status.State != StateOnline {
+	if s == nil || !s.isOpen() || view.Status.State != StateOnline {
 		return session.NotSent, &OfflineError{Building: w.Building, Status: view.Status}
 	}
 	outcome, err := s.bridge.Write(ctx, write)

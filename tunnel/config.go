@@ -137,9 +137,9 @@ func addressProblem(p netip.Prefix) string {
 	case !p.IsValid():
 		return "is not an IP address"
 	case p.Addr().Is4In6():
-		return quote(p.String()) + " is an IPv4 address written as IPv6"
+		return Quote(p.String()) + " is an IPv4 address written as IPv6"
 	case !reachable(p.Addr()):
-		return quote(p.String()) + " is not the address of one host"
+		return Quote(p.String()) + " is not the address of one host"
 	}
 	return ""
 }
@@ -149,7 +149,7 @@ func networkProblem(p netip.Prefix) string {
 	case !p.IsValid():
 		return "is not a network"
 	case p.Addr().Is4In6():
-		return quote(p.String()) + " is an IPv4 network written as IPv6"
+		return Quote(p.String()) + " is an IPv4 network written as IPv6"
 	}
 	return ""
 }
@@ -169,14 +169,33 @@ func mtuProblem(mtu int, ipv6 bool) (problem, want string) {
 	return "is " + strconv.Itoa(mtu), want
 }
 
-// quote repeats a user's text in an error: shortened, and not at all where it
-// might be a key that got into the wrong place.
-func quote(s string) string {
-	if len(s) >= 40 && !strings.ContainsAny(s, ".:") {
+// Quote repeats a user's text in an error: shortened, and not at all where it may
+// hold a key that got into the wrong place.
+func Quote(s string) string {
+	if mayHoldKey(s) {
 		return hidden
 	}
 	if len(s) > 80 {
 		s = s[:77] + "..."
 	}
 	return strconv.Quote(s)
+}
+
+// keyRun is how many characters of base64 in a row may be a key, which has 44.
+const keyRun = 40
+
+// mayHoldKey reports whether a text may contain a key: by itself, or in a whole
+// file that was pasted into one field.
+func mayHoldKey(s string) bool {
+	run := 0
+	for _, c := range []byte(s) {
+		if !isLetter(c) && !isDigit(c) && c != '+' && c != '/' {
+			run = 0
+			continue
+		}
+		if run++; run >= keyRun {
+			return true
+		}
+	}
+	return false
 }

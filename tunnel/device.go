@@ -55,6 +55,11 @@ type Counters struct {
 	TxDatagrams, TxBytes uint64
 }
 
+// ErrKeysInUse means that another open tunnel has the same private key and the
+// same peer: two buildings with one router's file. Their sessions would end each
+// other for ever.
+var ErrKeysInUse = errors.New("another building uses the same private key with the same router; each needs a peer of its own on the router")
+
 // Open starts a tunnel. The device dev belongs to the tunnel from now on and is
 // closed with it, also when Open fails; its BatchSize must be 1, its Write must
 // not block for long, and it may be closed more than once.
@@ -66,7 +71,8 @@ type Counters struct {
 // onHandshake may be nil. It is called after each completed handshake, from
 // within the device: it must return at once and not call SetEndpoint or Close.
 //
-// An invalid cfg gives a *ConfigError, a closed exchange net.ErrClosed. Opening
+// An invalid cfg gives a *ConfigError, keys that another tunnel uses ErrKeysInUse,
+// a closed exchange net.ErrClosed. Opening
 // one tunnel does not wait for another. log gets the device's messages at debug
 // level; they contain no keys but abbreviated public ones.
 func (x *Exchange) Open(cfg Config, dev tun.Device, log zerolog.Logger, onHandshake func()) (*Tunnel, error) {
@@ -87,9 +93,9 @@ func (x *Exchange) Open(cfg Config, dev tun.Device, log zerolog.Logger, onHandsh
 		onResponse:  t.prodSoon,
 	}
 	t.device = device.NewDevice(dev, t.bind, deviceLogger(log))
-	if !x.enter(t) {
+	if err := x.enter(t); err != nil {
 		t.device.Close() // closes dev
-		return nil, fmt.Errorf("open tunnel: %w", net.ErrClosed)
+		return nil, fmt.Errorf("open tunnel: %w", err)
 	}
 	if err := t.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open tunnel: %w", err), t.Close())
@@ -116,7 +122,12 @@ func (t *Tunnel) start(cfg Config) error {
 		return err
 	}
 	if addr, ok := cfg.Endpoint.AddrPort(); ok {
-		return t.SetEndpoint(addr)
+		// Without a socket of its family there is nothing to do yet; SetEndpoint
+		// says so to whoever tries again.
+		if err := t.SetEndpoint(addr); !errors.Is(err, ErrNoSocket) {
+			return err
+		}
+		return nil
 	}
 	if !t.hold() { // the exchange was closed meanwhile
 		return net.ErrClosed
@@ -126,15 +137,19 @@ func (t *Tunnel) start(cfg Config) error {
 }
 
 // enter makes t known. From then on it must be closed.
-func (x *Exchange) enter(t *Tunnel) bool {
+func (x *Exchange) enter(t *Tunnel) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.sealed {
-		return false
+	r := t.bind.route
+	switch {
+	case x.sealed:
+		return net.ErrClosed
+	case len(x.demux.byPeer[pair{r.identity.public, r.peer}]) > 0:
+		return ErrKeysInUse
 	}
 	x.tunnels[t] = struct{}{}
-	x.demux.add(t.bind.route)
-	return true
+	x.demux.add(r)
+	return nil
 }
 
 func (x *Exchange) leave(t *Tunnel) {
@@ -147,11 +162,15 @@ func (x *Exchange) leave(t *Tunnel) {
 // SetEndpoint tells where the router listens and sends to it at once: a
 // keepalive when the session holds, an initiation when not. Setting the same
 // address again is a way to try at once. A router that calls from elsewhere
-// later is followed there. It returns net.ErrClosed after Close.
+// later is followed there. It returns net.ErrClosed after Close, and ErrNoSocket
+// when the exchange has no socket of the address's family.
 func (t *Tunnel) SetEndpoint(addr netip.AddrPort) error {
 	addr = unmap(addr)
 	if !reachable(addr.Addr()) || addr.Port() == 0 {
 		return fmt.Errorf("endpoint %v: want the address and port of one host", addr)
+	}
+	if t.x.socket(addr) == nil {
+		return fmt.Errorf("endpoint %v: %w", addr, ErrNoSocket)
 	}
 	if !t.hold() {
 		return fmt.Errorf("set endpoint: %w", net.ErrClosed)
@@ -213,6 +232,19 @@ func (t *Tunnel) prodSoon() {
 		t.mu.Unlock()
 	})
 }
+
+// Established reports whether there is a session with the router: a handshake has
+// completed, and no newer one of ours waits for its answer.
+func (t *Tunnel) Established() bool {
+	h := t.Handshake()
+	return !h.Last.IsZero() && h.InitiatingSince.IsZero()
+}
+
+// DropWaiting drops the packets that wait for a session. Each occupies 64 KiB, and
+// a device keeps up to 128 of them for as long as its handshakes go unanswered;
+// what was asked of a building minutes ago is not worth that, nor wanted when it
+// comes back.
+func (t *Tunnel) DropWaiting() { t.held.FlushStagedPackets() }
 
 // Endpoint returns where the tunnel sends to: where it was told to, or where the
 // router was last heard from and answered. It is invalid before either.

@@ -45,23 +45,23 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	}
 	if addr, err := netip.ParseAddr(s); err == nil {
 		if addr.Is6() {
-			return fail(quote(s) + " is an IPv6 address without brackets and port")
+			return fail(Quote(s) + " is an IPv6 address without brackets and port")
 		}
-		return fail(quote(s) + " has no port")
+		return fail(Quote(s) + " has no port")
 	}
 	host, portText, err := net.SplitHostPort(s)
 	if err != nil {
 		if strings.Count(s, ":") > 1 && !strings.Contains(s, "[") {
-			return fail(quote(s) + " is an IPv6 address without brackets")
+			return fail(Quote(s) + " is an IPv6 address without brackets")
 		}
 		if strings.Contains(s, ":") {
-			return fail(quote(s) + " is not a host and a port")
+			return fail(Quote(s) + " is not a host and a port")
 		}
-		return fail(quote(s) + " has no port")
+		return fail(Quote(s) + " has no port")
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return fail("port " + quote(portText) + " is not a number from 1 to 65535")
+		return fail("port " + Quote(portText) + " is not a number from 1 to 65535")
 	}
 	ep := Endpoint{Host: host, Port: uint16(port)}
 	if ep.IsZero() {
@@ -110,10 +110,10 @@ func (e Endpoint) validate() error {
 	}
 	if addr, err := netip.ParseAddr(e.Host); err == nil {
 		if addr.Zone() != "" {
-			return fail(quote(e.Host) + " names a network interface of one machine (the part after %)")
+			return fail(Quote(e.Host) + " names a network interface of one machine (the part after %)")
 		}
 		if !reachable(addr.Unmap()) {
-			return fail(quote(e.Host) + " is not the address of one host")
+			return fail(Quote(e.Host) + " is not the address of one host")
 		}
 		return nil
 	}
@@ -129,16 +129,16 @@ func validateName(name string, fail func(string) error) error {
 	}
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return fail("host " + quote(name) + " is neither an address nor a name")
+			return fail("host " + Quote(name) + " is neither an address nor a name")
 		}
 		for _, c := range []byte(label) {
 			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
-				return fail("host " + quote(name) + " is neither an address nor a name")
+				return fail("host " + Quote(name) + " is neither an address nor a name")
 			}
 		}
 	}
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
-		return fail("host " + quote(name) + " is not an IPv4 address")
+		return fail("host " + Quote(name) + " is not an IPv4 address")
 	}
 	return nil
 }

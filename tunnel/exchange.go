@@ -245,12 +245,17 @@ func (x *Exchange) read(c PacketConn) error {
 	}
 }
 
+// socket is the one that sends to addr, nil if there is none.
+func (x *Exchange) socket(addr netip.AddrPort) PacketConn {
+	if addr.Addr().Is6() {
+		return x.conn6
+	}
+	return x.conn4
+}
+
 // send sends one datagram by the socket of the address's family.
 func (x *Exchange) send(datagram []byte, to netip.AddrPort) error {
-	c := x.conn4
-	if to.Addr().Is6() {
-		c = x.conn6
-	}
+	c := x.socket(to)
 	if c == nil {
 		x.count.sendErr.Add(1)
 		x.count.noSocket.Add(1)

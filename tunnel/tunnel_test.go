@@ -509,14 +509,18 @@ func TestNoSocketOfTheFamily(t *testing.T) {
 		g := startGateway(newNetwork())
 		b := openBuilding(t, g.Exchange, configFor(GeneratePrivateKey(), GeneratePrivateKey().Public(), "[2001:db8::1]:1"))
 		time.Sleep(time.Minute)
-		if s := g.Stats(); s.NoSocket == 0 || s.SendErrors != s.NoSocket {
-			t.Errorf("%+v: sending to IPv6 without a socket must be counted", s)
+		if to := b.Endpoint(); to.IsValid() {
+			t.Errorf("the tunnel sends to %v, which it cannot", to)
 		}
-		if b.Handshake().InitiatingSince.IsZero() {
-			t.Error("an unanswered handshake is not shown")
+		there := netip.MustParseAddrPort("[2001:db8::1]:1")
+		if err := b.SetEndpoint(there); !errors.Is(err, ErrNoSocket) {
+			t.Errorf("SetEndpoint gave %v, want ErrNoSocket", err)
 		}
-		if err := b.bind.Send([][]byte{make([]byte, 32)}, &endpoint{b.Endpoint()}); !errors.Is(err, ErrNoSocket) {
+		if err := b.bind.Send([][]byte{make([]byte, 32)}, &endpoint{there}); !errors.Is(err, ErrNoSocket) {
 			t.Errorf("Send gave %v, want ErrNoSocket", err)
+		}
+		if s := g.Stats(); s.NoSocket != 1 || s.SendErrors != 1 {
+			t.Errorf("%+v: sending to IPv6 without a socket must be counted", s)
 		}
 		g.stop(t)
 	})
@@ -537,4 +541,24 @@ func TestOpenRefusesBadInput(t *testing.T) {
 	if n := g.Stats().Tunnels; n != 0 {
 		t.Errorf("%d tunnels are open", n)
 	}
+}
+
+// One router's file under two names would make two sessions that end each other.
+func TestOneTunnelForEachPairOfKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := startGateway(newNetwork())
+		private, router := GeneratePrivateKey(), GeneratePrivateKey().Public()
+		first := openBuilding(t, g.Exchange, configFor(private, router, ""))
+		dev := newStack()
+		if _, err := g.Open(configFor(private, router, ""), dev, zerolog.Nop(), nil); !errors.Is(err, ErrKeysInUse) {
+			t.Errorf("the second got %v, want ErrKeysInUse", err)
+		}
+		<-dev.closed
+		openBuilding(t, g.Exchange, configFor(private, GeneratePrivateKey().Public(), "")) // another router
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+		openBuilding(t, g.Exchange, configFor(private, router, ""))
+		g.stop(t)
+	})
 }

@@ -265,7 +265,7 @@ func (p *wgQuick) setAddress(value string) error {
 	for item := range listItems(value) {
 		prefix, err := parsePrefix(item)
 		if err != nil {
-			return &ConfigError{Field: "Address", Problem: quote(item) + " is not an IP address", Want: addressWant}
+			return &ConfigError{Field: "Address", Problem: Quote(item) + " is not an IP address", Want: addressWant}
 		}
 		if problem := addressProblem(prefix); problem != "" {
 			return &ConfigError{Field: "Address", Problem: problem, Want: addressWant}
@@ -284,7 +284,7 @@ func (p *wgQuick) setAllowedIPs(value string) error {
 	for item := range listItems(value) {
 		prefix, err := parsePrefix(item)
 		if err != nil {
-			return &ConfigError{Field: "AllowedIPs", Problem: quote(item) + " is not a network", Want: networkWant}
+			return &ConfigError{Field: "AllowedIPs", Problem: Quote(item) + " is not a network", Want: networkWant}
 		}
 		if problem := networkProblem(prefix); problem != "" {
 			return &ConfigError{Field: "AllowedIPs", Problem: problem, Want: networkWant}
@@ -303,7 +303,7 @@ func (p *wgQuick) setAllowedIPs(value string) error {
 func (p *wgQuick) setMTU(value string) error {
 	mtu, err := strconv.ParseUint(value, 10, 31)
 	if err != nil || mtu == 0 {
-		return &ConfigError{Field: "MTU", Problem: quote(value) + " is not a size", Want: fmt.Sprintf("%d to %d bytes", minMTU, maxMTU)}
+		return &ConfigError{Field: "MTU", Problem: Quote(value) + " is not a size", Want: fmt.Sprintf("%d to %d bytes", minMTU, maxMTU)}
 	}
 	p.cfg.MTU = int(mtu)
 	return nil
@@ -316,7 +316,7 @@ func (p *wgQuick) setKeepalive(value string) error {
 	}
 	seconds, err := strconv.ParseUint(strings.TrimSuffix(value, "s"), 10, 16)
 	if err != nil {
-		return &ConfigError{Field: "PersistentKeepalive", Problem: quote(value) + " is not an interval", Want: keepaliveWant}
+		return &ConfigError{Field: "PersistentKeepalive", Problem: Quote(value) + " is not an interval", Want: keepaliveWant}
 	}
 	p.cfg.Keepalive = time.Duration(seconds) * time.Second
 	return nil

@@ -9,9 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -307,13 +304,10 @@ func lasting(ctx context.Context, d time.Duration) (context.Context, context.Can
 	}
 }
 
-// ended is nil when a stream ended because its user wanted it to. The end of the
-// user's time may be noticed by the gateway first.
+// ended is nil when a stream ended because its user wanted it to.
 func ended(ctx context.Context, err error) error {
-	switch code := status.Code(err); {
-	case ctx.Err() != nil, errors.Is(err, io.EOF), code == codes.Canceled, code == codes.DeadlineExceeded:
-		return nil //nolint:nilerr // it is the end that was asked for
-	default:
+	if ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	return nil
 }

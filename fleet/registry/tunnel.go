@@ -90,7 +90,7 @@ func prefixes(field string, texts []string) ([]netip.Prefix, error) {
 		if err != nil {
 			addr, err := netip.ParseAddr(text)
 			if err != nil {
-				return nil, &FieldError{field, fmt.Sprintf("entry %d, %.80q, is no address; want a form such as 192.168.1.0/24", i, text)}
+				return nil, &FieldError{field, fmt.Sprintf("entry %d, %s, is no address; want a form such as 192.168.1.0/24", i, Quote(text))}
 			}
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
@@ -98,6 +98,9 @@ func prefixes(field string, texts []string) ([]netip.Prefix, error) {
 	}
 	return parsed, nil
 }
+
+// Quote repeats a user's text in an error, but not where it may hold a key.
+func Quote(text string) string { return tunnel.Quote(text) }
 
 // tunnelFields are the API's names of what package tunnel names as wg-quick
 // does.

@@ -50,8 +50,9 @@ type TelegramServiceClient interface {
 	// FAILED_PRECONDITION: the journal is off.
 	ListTelegrams(ctx context.Context, in *ListTelegramsRequest, opts ...grpc.CallOption) (*ListTelegramsResponse, error)
 	// Writes a value to a group address and tells what the bus said.
-	// FAILED_PRECONDITION: the building is not online (BUILDING_NOT_ONLINE), or
-	// the address has no known type and neither dpt nor raw was given.
+	// INVALID_ARGUMENT: among others, the address has no known type, and neither dpt
+	// nor raw was given.
+	// FAILED_PRECONDITION: the building is not online (BUILDING_NOT_ONLINE).
 	// RESOURCE_EXHAUSTED: the building's queue of writes is full.
 	// DEADLINE_EXCEEDED: its turn did not come within send_within; not sent.
 	// ALREADY_EXISTS: the idempotency key was used with another request.
@@ -196,8 +197,9 @@ type TelegramServiceServer interface {
 	// FAILED_PRECONDITION: the journal is off.
 	ListTelegrams(context.Context, *ListTelegramsRequest) (*ListTelegramsResponse, error)
 	// Writes a value to a group address and tells what the bus said.
-	// FAILED_PRECONDITION: the building is not online (BUILDING_NOT_ONLINE), or
-	// the address has no known type and neither dpt nor raw was given.
+	// INVALID_ARGUMENT: among others, the address has no known type, and neither dpt
+	// nor raw was given.
+	// FAILED_PRECONDITION: the building is not online (BUILDING_NOT_ONLINE).
 	// RESOURCE_EXHAUSTED: the building's queue of writes is full.
 	// DEADLINE_EXCEEDED: its turn did not come within send_within; not sent.
 	// ALREADY_EXISTS: the idempotency key was used with another request.
