@@ -2,6 +2,7 @@ package pathtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -165,6 +166,22 @@ func (g *gateway) run(t *testing.T, args ...string) string {
 		t.Fatalf("knxfleet %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// reconnects is how often the gateway has made a building's session anew.
+func (g *gateway) reconnects(t *testing.T, id string) uint64 {
+	t.Helper()
+	var b struct {
+		Status struct {
+			Counters struct {
+				Reconnects uint64 `json:",string"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(g.run(t, "buildings", "get", id, "-o", "json")), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Status.Counters.Reconnects
 }
 
 // try runs a client command and returns what it printed.

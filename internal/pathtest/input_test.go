@@ -16,6 +16,8 @@ var (
 	peerLine     = regexp.MustCompile(`(?m)^\[Peer\]$`)
 	keyLine      = regexp.MustCompile(`(?m)^PublicKey = `)
 	endpointLine = regexp.MustCompile(`(?m)^Endpoint = .*$`)
+	routerLine   = regexp.MustCompile(`(?m)^PublicKey = .*$`)
+	privateLine  = regexp.MustCompile(`(?m)^PrivateKey = .*$`)
 )
 
 // testBadInput: each mistake gets one line that names the field and what would
@@ -83,6 +85,9 @@ func (s *suite) testBadInput(t *testing.T) {
 // but the one who waits for it is told what to look at.
 func (s *suite) testNobody(t *testing.T) {
 	silent := endpointLine.ReplaceAllString(s.file(t, witnesses[0]), "Endpoint = 127.0.0.1:9")
+	// Each building has a key pair and a router of its own.
+	silent = routerLine.ReplaceAllLiteralString(silent, routerLine.FindString(s.file(t, caller)))
+	silent = privateLine.ReplaceAllLiteralString(silent, privateLine.FindString(s.file(t, witnesses[1])))
 	out, err := s.gateway.try(time.Minute, "buildings", "create", "x", "--knx", "192.168.1.3", "--wg-quick", writeFile(t, silent), "--wait", "15s")
 	if err == nil || !strings.Contains(out, "HANDSHAKE_UNANSWERED") || !strings.Contains(out, "127.0.0.1:9") || !strings.Contains(out, "tunnel.endpoint") {
 		t.Errorf("%v: %s", err, out)

@@ -225,6 +225,21 @@ func (l *logBuffer) count(s string) int {
 	return strings.Count(l.buf.String(), s)
 }
 
+// about is what the log has of a building, without its device's own life.
+func (l *logBuffer) about(id string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var text strings.Builder
+	for line := range strings.Lines(l.buf.String()) {
+		if strings.Contains(line, "building="+id+" ") || strings.HasSuffix(line, "building="+id+"\n") {
+			if !strings.Contains(line, "Routine: ") && !strings.Contains(line, "UAPI: ") {
+				text.WriteString(line)
+			}
+		}
+	}
+	return text.String()
+}
+
 func (l *logBuffer) tail(n int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -125,11 +125,11 @@ func (b rigBus) seen() ([]string, error) {
 const rigSlots = 7
 
 // slots lets other clients take all slots that are free, and counts them when
-// their number has been the same for a second.
+// one was refused, as one must be, and no other was for two seconds.
 func (b rigBus) slots() (int, error) {
-	out, err := b.r.sh(guests(b.building, `
+	out, err := b.r.sh(guests(b.building, fmt.Sprintf(`
 		n=-1 same=0
-		while [ $same -lt 5 ]; do
+		while [ $same -lt 10 ] || [ $n -gt %d ]; do
 			usleep 200000; now=0
 			for p in $guests; do [ -d /proc/$p ] && now=$((now + 1)); done
 			if [ $now = $n ]; then same=$((same + 1)); else same=0 n=$now; fi
@@ -140,7 +140,7 @@ func (b rigBus) slots() (int, error) {
 			for p in $guests; do [ -d /proc/$p ] && continue 2; done
 			guests=
 		done
-		echo $n`))
+		echo $n`, rigSlots)))
 	if err != nil {
 		return 0, err
 	}

@@ -323,18 +323,21 @@ func (s *suite) testStop(t *testing.T) {
 	s.restart(t)
 }
 
-// wantSlots asks all interfaces how many of their slots are taken.
+// wantSlots asks all interfaces how many of their slots are taken. The time is
+// for asking: a slot that was not given back stays taken for 120 s.
 func (s *suite) wantSlots(t *testing.T, want int) {
 	t.Helper()
 	wrong := make([]error, caller)
 	var asking sync.WaitGroup
 	for building := 1; building < caller; building++ {
 		asking.Go(func() {
-			n, err := s.world.bus(building).slots()
-			if err == nil && n != want {
-				err = fmt.Errorf("building %d: %d slots are taken, want %d", building, n, want)
-			}
-			wrong[building] = err
+			wrong[building] = within(20*time.Second, func() error {
+				n, err := s.world.bus(building).slots()
+				if err == nil && n != want {
+					err = fmt.Errorf("building %d: %d slots are taken, want %d", building, n, want)
+				}
+				return err
+			})
 		})
 	}
 	asking.Wait()
