@@ -22,8 +22,10 @@ import (
 func TestRealBuildings(t *testing.T) {
 	g := newGateway(t)
 	runTable(t, g, startRig(t, g.tunnel), pace{
-		frozen:  time.Minute,
-		traffic: time.Second,
+		frozen: time.Minute,
+		// The emulated processor also has to acknowledge for every building within
+		// 2 s, or knxd gives a client up.
+		traffic: 3 * time.Second,
 		patient: true,
 	})
 }
