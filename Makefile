@@ -16,7 +16,7 @@ RIG_DIR  ?= ../shared/rig
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate fuzz rig confined tools clean
+.PHONY: help build test race lint generate fuzz crash kept rig confined tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,14 @@ fuzz: ## Fuzz every target for FUZZTIME (default 10s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" || exit 1; \
 	done
 
+crash: ## Kill the gateway 50 times under 2,000 telegrams a second from 200 buildings
+	KNXFLEET_KILLS=50 KNXFLEET_BUILDINGS=200 KNXFLEET_RATE=2000 $(GO) test -run '^TestNothingLostInCrashes$$' -count=1 -timeout 30m -v ./internal/pathtest/
+
+kept: ## Start the gateway with ten million telegrams kept, and resume in their middle
+	KNXFLEET_KEPT=10000000 $(GO) test -run '^TestManyTelegramsKept$$' -count=1 -timeout 30m -v ./internal/pathtest/
+
 rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is)
-	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -skip '^TestSimulatedBuildings$$' -count=1 -timeout 15m -v ./internal/pathtest/...
+	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -skip '^(TestSimulatedBuildings|TestNothingLostInCrashes|TestPowerCut|TestManyTelegramsKept)$$' -count=1 -timeout 15m -v ./internal/pathtest/...
 
 # Needs root, which makes the namespaces and becomes another user.
 confined: ## Run the binary confined as in its image, with simulated buildings

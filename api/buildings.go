@@ -51,7 +51,9 @@ func (s *buildingService) GetBuilding(ctx context.Context, request *knxfleetv1.G
 	if err != nil {
 		return nil, err
 	}
-	return &knxfleetv1.GetBuildingResponse{Building: s.view(building)}, nil
+	view := s.view(building)
+	view.Status.Journal = s.kept(ctx, building.ID, true)
+	return &knxfleetv1.GetBuildingResponse{Building: view}, nil
 }
 
 func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1.ListBuildingsRequest) (*knxfleetv1.ListBuildingsResponse, error) {
@@ -76,7 +78,9 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 		}
 	}
 	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken(), func(v *knxfleetv1.Building) *knxfleetv1.Building {
-		return s.view(whole[v.GetId()])
+		view := s.view(whole[v.GetId()])
+		view.Status.Journal = s.kept(ctx, v.GetId(), false)
+		return view
 	})
 	if err != nil {
 		return nil, err
@@ -237,4 +241,13 @@ func (s *buildingService) status(b registry.Building) fleet.Status {
 		return fleet.NewBuilding(b)
 	}
 	return v.Status
+}
+
+// kept is what a building takes in the journal; nil when that cannot be told.
+func (s *buildingService) kept(ctx context.Context, id string, oldest bool) *knxfleetv1.JournalUsage {
+	kept, ok := s.fleet.Kept(ctx, id, oldest)
+	if !ok {
+		return nil
+	}
+	return &knxfleetv1.JournalUsage{Bytes: kept.Bytes, Telegrams: kept.Telegrams, OldestAt: timestamp(kept.Oldest)}
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -76,6 +77,9 @@ var answers = []answer{
 	{errFileTooLarge, codes.ResourceExhausted, "FILE_TOO_LARGE"},
 	{errImportsBusy, codes.ResourceExhausted, "IMPORTS_BUSY"},
 	{errSlowUpload, codes.DeadlineExceeded, "UPLOAD_TOO_SLOW"},
+	{journal.ErrBadToken, codes.InvalidArgument, "TOKEN_INVALID"},
+	{journal.ErrOff, codes.FailedPrecondition, "JOURNAL_OFF"},
+	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
@@ -45,6 +46,7 @@ type gateway struct {
 	registry *registry.Registry
 	tables   *tables.Store
 	hub      *fleet.Hub
+	journal  *journal.Journal // nil unless setup.journal
 	server   *Server
 	// stop ends the gateway as serve does; it may be called again.
 	stop func()
@@ -57,6 +59,10 @@ type setup struct {
 	fleetAsleep bool
 	// probe stands for the store's own.
 	probe func(context.Context) error
+	// journal keeps telegrams.
+	journal bool
+	// dir is the data directory; empty: a new one.
+	dir string
 }
 
 func start(t *testing.T) *gateway {
@@ -68,10 +74,15 @@ func start(t *testing.T) *gateway {
 // while its session opens waits for two seconds.
 func startWith(t *testing.T, with setup) *gateway {
 	t.Helper()
-	t.Parallel()
+	if with.dir == "" {
+		t.Parallel()
+	}
 	g := &gateway{seen: &secrecy{}}
 	log := zerolog.New(g.seen).Level(zerolog.DebugLevel)
-	dir := t.TempDir()
+	dir := with.dir
+	if dir == "" {
+		dir = t.TempDir()
+	}
 	store, err := engine.Open(t.Context(), engine.Config{Dir: dir, Log: log})
 	noError(t, err)
 	g.registry, err = registry.Open(t.Context(), registry.Config{Bucket: store.Registry(), Keyset: filepath.Join(dir, "keyset.json"), Log: log})
@@ -81,14 +92,18 @@ func startWith(t *testing.T, with setup) *gateway {
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: log})
 	noError(t, err)
 	g.hub = fleet.NewHub()
+	if with.journal {
+		g.journal = journal.New(t.Context(), journal.Config{Store: store.Journal(), Identity: store.Identity(), Epoch: store.LastEpoch(), Log: log})
+	}
 	all := fleet.New(fleet.Config{
+		Journal: g.journal,
 		Desired: g.registry, Ownership: ownership.New(store.Fleet(), store.Journal().Loss() != ""), Tunnels: exchange, Hub: g.hub, Tables: g.tables,
 		Resolver: net.DefaultResolver, Log: log,
 	})
 	if with.probe == nil {
 		with.probe = store.Probe
 	}
-	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, Hub: g.hub, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
+	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

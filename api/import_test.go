@@ -450,9 +450,9 @@ func TestStreamSelectsByNameKindAndSource(t *testing.T) {
 		for i, name := range []string{"Kitchen light", "", "Bath"} {
 			tg := telegram("a", uint64(i+1), 0x0A03, nil)
 			tg.Source = 0x1105
-			tg.Message.Name = name
+			tg.Name = name
 			if i == 2 {
-				tg.Source, tg.Message.Kind = 0x1201, knxfleetv1.Telegram_KIND_READ
+				tg.Source, tg.Kind = 0x1201, knxfleetv1.Telegram_KIND_READ
 			}
 			g.hub.Publish(tg)
 		}

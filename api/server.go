@@ -43,7 +43,6 @@ type Config struct {
 	Registry *registry.Registry
 	Tables   *tables.Store
 	Fleet    *fleet.Fleet
-	Hub      *fleet.Hub
 	// Probe tells whether the store takes writes.
 	Probe func(context.Context) error
 	// Metrics answers /metrics; nil leaves it out.
@@ -57,6 +56,7 @@ type Server struct {
 	health *health.Server
 	probe  func(context.Context) error
 	metric http.Handler
+	gaps   gapCounts
 	log    zerolog.Logger
 
 	stopping context.Context //nolint:containedctx // the server's own life, which Stop ends
@@ -69,6 +69,7 @@ func New(cfg Config) *Server {
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	unary, stream := interceptors(s.stopping, cfg.Log)
 	s.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(connectTimeout),
@@ -79,7 +80,7 @@ func New(cfg Config) *Server {
 	knxfleetv1.RegisterBuildingServiceServer(s.grpc, &buildingService{
 		registry: cfg.Registry, tables: cfg.Tables, fleet: cfg.Fleet, imports: newImports(cfg.Log), log: cfg.Log,
 	})
-	knxfleetv1.RegisterTelegramServiceServer(s.grpc, &telegramService{registry: cfg.Registry, fleet: cfg.Fleet, hub: cfg.Hub, log: cfg.Log})
+	knxfleetv1.RegisterTelegramServiceServer(s.grpc, &telegramService{registry: cfg.Registry, fleet: cfg.Fleet, gaps: &s.gaps, log: cfg.Log})
 	knxfleetv1.RegisterDiagnosticsServiceServer(s.grpc, knxfleetv1.UnimplementedDiagnosticsServiceServer{})
 	knxfleetv1.RegisterEnrollmentServiceServer(s.grpc, knxfleetv1.UnimplementedEnrollmentServiceServer{})
 	healthv1.RegisterHealthServer(s.grpc, s.health)

@@ -67,7 +67,7 @@ func TestReflection(t *testing.T) {
 // registry is sure to panic.
 func TestPanicIsContained(t *testing.T) {
 	hub := fleet.NewHub()
-	server := New(Config{Fleet: fleet.New(fleet.Config{Hub: hub}), Hub: hub})
+	server := New(Config{Fleet: fleet.New(fleet.Config{Hub: hub})})
 	l := listen(t)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -154,7 +154,7 @@ func TestStopCutsOffWhatStays(t *testing.T) {
 // A stop that comes before the listeners are served is a stop all the same.
 func TestServeAfterStop(t *testing.T) {
 	hub := fleet.NewHub()
-	server := New(Config{Fleet: fleet.New(fleet.Config{Hub: hub}), Hub: hub})
+	server := New(Config{Fleet: fleet.New(fleet.Config{Hub: hub})})
 	server.Stop(t.Context())
 	if err := server.Serve(listen(t)); err != nil {
 		t.Errorf("gRPC: %v", err)

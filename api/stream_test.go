@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
@@ -21,11 +22,11 @@ import (
 // telegram is one as a site publishes it.
 func telegram(building string, number uint64, destination frame.GroupAddress, labels map[string]string) *fleet.Telegram {
 	return &fleet.Telegram{
-		Building: building, Epoch: 7, Number: number, Labels: labels, Destination: destination,
-		Message: &knxfleetv1.Telegram{
+		Building: building, Epoch: 7, Number: number, Labels: labels, Destination: destination, Kind: knxfleetv1.Telegram_KIND_WRITE,
+		Encoded: fleet.Encode(&knxfleetv1.Telegram{
 			Building: building, Epoch: 7, Number: number, ReceivedAt: timestamppb.Now(), Source: "1.1.5",
 			Destination: destination.String(), Kind: knxfleetv1.Telegram_KIND_WRITE, Raw: []byte{0x0c, 0x1a},
-		},
+		}),
 	}
 }
 
@@ -111,37 +112,6 @@ func TestStreamGivesSignsOfLife(t *testing.T) {
 	}
 }
 
-// What waits for one subscriber goes out in responses of bounded size, its gaps
-// last.
-func TestStreamBatches(t *testing.T) {
-	hub := fleet.NewHub()
-	subscription, err := hub.Subscribe(fleet.Filter{}, 2500)
-	noError(t, err)
-	defer subscription.Close()
-	for i := range uint64(2503) {
-		hub.Publish(telegram("a", i+1, 1, nil))
-	}
-	var sizes []int
-	var gap *knxfleetv1.Gap
-	var service telegramService
-	err = service.sendNext(t.Context(), subscription, time.Minute, func(r *knxfleetv1.StreamTelegramsResponse) error {
-		if gap != nil {
-			t.Error("something came after the gap")
-		}
-		gap = r.GetGap()
-		sizes = append(sizes, len(r.GetTelegrams()))
-		return nil
-	})
-	noError(t, err)
-	if !slices.Equal(sizes, []int{1000, 1000, 500, 0}) {
-		t.Errorf("responses of %v telegrams, want 1000, 1000, 500 and a gap", sizes)
-	}
-	if gap.GetBuilding() != "a" || gap.GetEpoch() != 7 || gap.GetFrom() != 2501 || gap.GetTo() != 2503 || gap.GetCount() != 3 ||
-		gap.GetCause() != knxfleetv1.Gap_CAUSE_SLOW_SUBSCRIBER {
-		t.Errorf("gap %v", gap)
-	}
-}
-
 // A client that does not read for a while gets all there is, once and in order,
 // or a gap in its place; then the stream goes on.
 func TestSlowClientGetsItsGap(t *testing.T) {
@@ -150,14 +120,16 @@ func TestSlowClientGetsItsGap(t *testing.T) {
 	const published = 40_000
 	for i := range uint64(published) {
 		tg := telegram("a", i+1, 1, nil)
-		tg.Message.Raw = make([]byte, 250)
+		m := tg.Message()
+		m.Raw = make([]byte, 250)
+		tg.Encoded = fleet.Encode(m)
 		g.hub.Publish(tg)
 	}
 	next, gaps := uint64(1), 0
 	for next <= published {
 		response, err := stream.Recv()
 		noError(t, err)
-		if n := len(response.GetTelegrams()); n > maxBatch {
+		if n := len(response.GetTelegrams()); n > journal.MaxBatch {
 			t.Errorf("%d telegrams in one response", n)
 		}
 		for _, tg := range response.GetTelegrams() {
@@ -205,23 +177,20 @@ func TestStreamRefusals(t *testing.T) {
 		{"kinds", &knxfleetv1.StreamTelegramsRequest{Kinds: []knxfleetv1.Telegram_Kind{17}}},
 		{"sources", &knxfleetv1.StreamTelegramsRequest{Sources: []string{"1.1.*", "1/1/5"}}},
 		{"sources", &knxfleetv1.StreamTelegramsRequest{Sources: slices.Repeat([]string{"1.1.5"}, maxFilterSources+1)}},
+		{"last", &knxfleetv1.StreamTelegramsRequest{Last: 10_001}},
+		{"last", &knxfleetv1.StreamTelegramsRequest{Last: 1, Since: timestamppb.Now()}},
+		{"since", &knxfleetv1.StreamTelegramsRequest{Since: &timestamppb.Timestamp{Seconds: -1}}},
+		{"resume_token", &knxfleetv1.StreamTelegramsRequest{Last: 1, ResumeToken: "x"}},
 		{"keepalive_interval", &knxfleetv1.StreamTelegramsRequest{KeepaliveInterval: durationpb.New(time.Second - 1)}},
 		{"keepalive_interval", &knxfleetv1.StreamTelegramsRequest{KeepaliveInterval: durationpb.New(5*time.Minute + 1)}},
 		{"keepalive_interval", &knxfleetv1.StreamTelegramsRequest{KeepaliveInterval: &durationpb.Duration{Seconds: 2, Nanos: -1}}},
 	} {
 		wrongField(t, refusal(c.request), c.field)
 	}
+	refused(t, refusal(&knxfleetv1.StreamTelegramsRequest{ResumeToken: "x"}), codes.InvalidArgument, "TOKEN_INVALID", "token")
 	info, _ := refused(t, refusal(&knxfleetv1.StreamTelegramsRequest{Buildings: []string{"nowhere"}}), codes.NotFound, "BUILDING_NOT_FOUND", "nowhere")
 	if info.GetMetadata()["building"] != "nowhere" {
 		t.Errorf("metadata %v", info.GetMetadata())
-	}
-	for name, request := range map[string]*knxfleetv1.StreamTelegramsRequest{
-		"resume_token": {ResumeToken: "x"},
-		"since":        {Since: timestamppb.Now()},
-		"last":         {Last: 10},
-		"snapshot":     {Snapshot: true},
-	} {
-		refused(t, refusal(request), codes.Unimplemented, "NOT_BUILT", name)
 	}
 	if n := g.hub.Stats().Subscribers; n != 0 {
 		t.Errorf("%d subscribers left of refused streams", n)

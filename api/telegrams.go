@@ -8,7 +8,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/knxfleet/knxfleet/fleet"
@@ -24,11 +23,6 @@ const (
 	maxFilterAddresses = 1_000
 	maxFilterSources   = 1_000
 	maxFilterNames     = 100
-	maxBatch           = 1_000 // telegrams in one response
-
-	defaultKeepalive = 15 * time.Second
-	minKeepalive     = time.Second
-	maxKeepalive     = 5 * time.Minute
 
 	defaultSendWithin = 10 * time.Second
 	minSendWithin     = 100 * time.Millisecond
@@ -41,78 +35,22 @@ type telegramService struct {
 
 	registry *registry.Registry
 	fleet    *fleet.Fleet
-	hub      *fleet.Hub
+	gaps     *gapCounts
 	log      zerolog.Logger
 }
 
-func (s *telegramService) StreamTelegrams(request *knxfleetv1.StreamTelegramsRequest, stream knxfleetv1.TelegramService_StreamTelegramsServer) error {
-	ctx := stream.Context()
-	filter, err := s.filter(ctx, request)
-	if err != nil {
-		return err
-	}
-	keepalive, err := durationIn("keepalive_interval", request.GetKeepaliveInterval(), defaultKeepalive, minKeepalive, maxKeepalive)
-	if err != nil {
-		return err
-	}
-	subscription, err := s.hub.Subscribe(filter, 0)
-	if err != nil {
-		return err
-	}
-	defer subscription.Close()
-	s.log.Debug().Msg("stream opened")
-	// Headers go out now, so that a client knows that it misses nothing from here on.
-	if err := stream.SendHeader(nil); err != nil {
-		return err
-	}
-	for {
-		if err := s.sendNext(ctx, subscription, keepalive, stream.Send); err != nil {
-			return err
-		}
-	}
+// selecting is the part of a request that selects telegrams.
+type selecting interface {
+	GetBuildings() []string
+	GetLabelSelector() string
+	GetGroupAddresses() []string
+	GetNames() []string
 }
 
-// sendNext sends what comes next: telegrams and gaps, or after some silence a
-// sign of life.
-func (s *telegramService) sendNext(ctx context.Context, subscription *fleet.Subscription, silence time.Duration, send func(*knxfleetv1.StreamTelegramsResponse) error) error {
-	waitCtx, cancel := context.WithTimeout(ctx, silence)
-	defer cancel()
-	batch, err := subscription.Next(waitCtx)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return send(&knxfleetv1.StreamTelegramsResponse{Keepalive: &knxfleetv1.Keepalive{At: timestamppb.Now()}})
-	}
-	if err != nil {
-		return err
-	}
-	for telegrams := batch.Telegrams; len(telegrams) > 0; {
-		n := min(len(telegrams), maxBatch)
-		response := &knxfleetv1.StreamTelegramsResponse{Telegrams: make([]*knxfleetv1.Telegram, n)}
-		for i, t := range telegrams[:n] {
-			response.Telegrams[i] = t.Message
-		}
-		if err := send(response); err != nil {
-			return err
-		}
-		telegrams = telegrams[n:]
-	}
-	for _, gap := range batch.Gaps {
-		if err := send(&knxfleetv1.StreamTelegramsResponse{Gap: &knxfleetv1.Gap{
-			Building: gap.Building, Epoch: gap.Epoch, From: gap.From, To: gap.To, Count: gap.Count,
-			Cause: knxfleetv1.Gap_CAUSE_SLOW_SUBSCRIBER,
-		}}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// filter reads the part of the request that selects telegrams.
-func (s *telegramService) filter(ctx context.Context, request *knxfleetv1.StreamTelegramsRequest) (fleet.Filter, error) {
+// filter reads it, with kinds and sources where the request has them.
+func (s *telegramService) filter(ctx context.Context, request selecting) (fleet.Filter, error) {
 	var filter fleet.Filter
-	switch {
-	case request.GetResumeToken() != "", request.GetSince() != nil, request.GetLast() != 0, request.GetSnapshot():
-		return filter, notBuilt("resuming, history and snapshots (resume_token, since, last, snapshot)")
-	case len(request.GetBuildings()) > maxFilterBuildings:
+	if len(request.GetBuildings()) > maxFilterBuildings {
 		return filter, invalid("buildings", "has %d entries; at most %d", len(request.GetBuildings()), maxFilterBuildings)
 	}
 	if ids := request.GetBuildings(); len(ids) > 0 {
@@ -131,13 +69,20 @@ func (s *telegramService) filter(ctx context.Context, request *knxfleetv1.Stream
 	if filter.Addresses, err = addressPatterns(request.GetGroupAddresses(), maxFilterAddresses); err != nil {
 		return filter, err
 	}
-	if filter.Sources, err = patterns("sources", request.GetSources(), maxFilterSources, fleet.ParseSourcePattern); err != nil {
-		return filter, err
-	}
 	if filter.Names, err = namePatterns(request.GetNames(), maxFilterNames); err != nil {
 		return filter, err
 	}
-	filter.Kinds, err = kinds(request.GetKinds())
+	more, ok := request.(interface {
+		GetSources() []string
+		GetKinds() []knxfleetv1.Telegram_Kind
+	})
+	if !ok {
+		return filter, nil
+	}
+	if filter.Sources, err = patterns("sources", more.GetSources(), maxFilterSources, fleet.ParseSourcePattern); err != nil {
+		return filter, err
+	}
+	filter.Kinds, err = kinds(more.GetKinds())
 	return filter, err
 }
 

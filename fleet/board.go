@@ -102,6 +102,16 @@ func (b *board) get(id string) (View, bool) {
 	return *v, true
 }
 
+// labels gives a building's labels; nil for one that is not there.
+func (b *board) labels(id string) map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.views[id]; v != nil {
+		return v.Building.Labels
+	}
+	return nil
+}
+
 // tell is called with the lock held.
 func (b *board) tell(c Change) {
 	for w := range b.watchers {

@@ -37,6 +37,6 @@ func (f *Filter) Match(t *Telegram) bool {
 	}
 	return (len(f.Addresses) == 0 || slices.ContainsFunc(f.Addresses, func(p AddressPattern) bool { return p.Match(t.Destination) })) &&
 		(len(f.Sources) == 0 || slices.ContainsFunc(f.Sources, func(p SourcePattern) bool { return p.Match(t.Source) })) &&
-		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, t.Message.GetKind())) &&
-		(len(f.Names) == 0 || slices.ContainsFunc(f.Names, func(p NamePattern) bool { return p.Match(t.Message.GetName()) }))
+		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, t.Kind)) &&
+		(len(f.Names) == 0 || slices.ContainsFunc(f.Names, func(p NamePattern) bool { return p.Match(t.Name) }))
 }

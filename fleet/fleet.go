@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/tunnel"
@@ -32,7 +33,8 @@ type Ownership interface {
 	// Claim takes a building and returns the epoch of the site that may start
 	// now, higher than every epoch of that building before.
 	Claim(ctx context.Context, building string) (ownership.Claimed, error)
-	// Release gives a building back after its site has ended.
+	// Release gives a building back after its site has ended in order, with all that
+	// it saw in the journal.
 	Release(ctx context.Context, building string) error
 }
 
@@ -48,6 +50,8 @@ type Config struct {
 	Ownership Ownership
 	Tunnels   Tunnels
 	Hub       *Hub
+	// Journal keeps the telegrams. Run runs it. Nil keeps none.
+	Journal *journal.Journal
 	// Tables gives the buildings' group address tables. Nil means that no building
 	// has one.
 	Tables Tables
@@ -79,6 +83,7 @@ type Fleet struct {
 	cfg     Config
 	board   *board
 	limiter *rate.Limiter
+	values  *journal.LastValues
 
 	// Owned by Run's loop.
 	desired map[string]registry.Building
@@ -115,8 +120,12 @@ func New(cfg Config) *Fleet {
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
 	}
+	if cfg.Journal == nil {
+		cfg.Journal = journal.New(context.Background(), journal.Config{Log: cfg.Log})
+	}
 	return &Fleet{
 		cfg:     cfg,
+		values:  journal.NewLastValues(cfg.Journal),
 		board:   newBoard(),
 		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), startBurst),
 		desired: make(map[string]registry.Building),
@@ -174,12 +183,25 @@ func (f *Fleet) Run(ctx context.Context) error {
 			}
 		})
 	})
+	// The journal outlives the sites, which end their epochs in it.
+	journalCtx, endJournal := context.WithCancel(context.WithoutCancel(ctx))
+	defer endJournal()
+	var journalErr error
+	var writing sync.WaitGroup
+	writing.Go(func() { journalErr = f.cfg.Journal.Run(journalCtx) })
+
 	f.loop(ctx, changes)
 	stopped := ctx.Err() != nil
 	cancel()
 	f.stopAll()
+	f.values.Close()
+	endJournal()
+	writing.Wait()
 	watching.Wait()
 	f.board.close()
+	if journalErr != nil {
+		return fmt.Errorf("journal: %w", journalErr)
+	}
 	if stopped {
 		return nil
 	}
@@ -220,6 +242,7 @@ func (f *Fleet) desire(c registry.Change) {
 		f.board.desire(c.Building)
 	case registry.Deleted:
 		delete(f.desired, c.ID)
+		f.values.Forget(c.ID)
 		if f.sites[c.ID] == nil {
 			f.board.remove(c.ID)
 		}
@@ -310,6 +333,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		tables:     f.cfg.Tables,
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
 		publish:    f.cfg.Hub.Publish,
+		values:     f.values,
 		report:     func(status Status) { f.board.report(building.ID, status) },
 		opened:     make(chan struct{}),
 		handshaken: make(chan struct{}, 1),
@@ -356,6 +380,7 @@ func (f *Fleet) claimAndRun(ctx context.Context, s *site) error {
 		return fmt.Errorf("claim: %w", err)
 	}
 	s.epoch = claimed.Epoch
+	s.writer = f.cfg.Journal.Open(id, claimed.Epoch, claimed.Previous, claimed.Unclean)
 	f.mu.Lock()
 	f.live[id] = s
 	f.mu.Unlock()
@@ -365,11 +390,19 @@ func (f *Fleet) claimAndRun(ctx context.Context, s *site) error {
 		f.mu.Unlock()
 		releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
-		if err := f.cfg.Ownership.Release(releaseCtx, id); err != nil {
-			s.log.Warn().Err(err).Msg("building not released")
+		if err := f.release(releaseCtx, s); err != nil {
+			s.log.Warn().Err(err).Msg("the building's epoch did not end in order; its next one tells what may be missing")
 		}
 	}()
 	return s.Run(ctx)
+}
+
+// release ends the site's epoch in the journal and then gives the building back.
+func (f *Fleet) release(ctx context.Context, s *site) error {
+	if err := s.writer.End(ctx); err != nil {
+		return err
+	}
+	return f.cfg.Ownership.Release(ctx, s.building.ID)
 }
 
 // Our own tuning of failures.

@@ -52,7 +52,7 @@ func playHours(t *testing.T, seed uint64) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, hoursBuildings, seed, knxserver.Config{RecordLimit: 1 << 20})
-	seen := collect(subscribe(t, w.hub, Filter{}, 1<<20))
+	seen := collect(subscribe(t, w.hub, Filter{}, 1<<30))
 	ids := []string{"a", "b", "c"}
 	w.add(ids...)
 	w.online(ids...)
@@ -129,7 +129,7 @@ func (w *world) checkDelivered(telegrams []*Telegram, ids []string) {
 	w.t.Helper()
 	times := make(map[string]int)
 	for _, tg := range telegrams {
-		value := tg.Message.GetRaw()
+		value := tg.Message().GetRaw()
 		if len(value) != 5 || ids[value[0]] != tg.Building {
 			w.t.Errorf("%s: telegram %x is not of this building", tg.Building, value)
 		}

@@ -7,14 +7,16 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 )
 
 func telegram(building string, number uint64) *Telegram {
-	return &Telegram{Building: building, Epoch: 7, Number: number, Destination: 0x0A03, Labels: map[string]string{"region": "south"}}
+	return &Telegram{Building: building, Epoch: 7, Number: number, Stamp: int64(number) * 10, Destination: 0x0A03, Labels: map[string]string{"region": "south"}}
 }
 
 func subscribe(t *testing.T, h *Hub, f Filter, limit int) *Subscription {
@@ -27,18 +29,24 @@ func subscribe(t *testing.T, h *Hub, f Filter, limit int) *Subscription {
 	return s
 }
 
-func next(t *testing.T, s *Subscription) Batch {
+// batch is what a subscriber gets at once.
+type batch struct {
+	telegrams []*Telegram
+	missed    []journal.Missed
+}
+
+func next(t *testing.T, s *Subscription) batch {
 	t.Helper()
-	b, err := s.Next(context.Background())
+	telegrams, missed, err := s.Next(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return batch{slices.Clone(telegrams), missed}
 }
 
-func numbers(b Batch) string {
+func numbers(b batch) string {
 	var text string
-	for _, tg := range b.Telegrams {
+	for _, tg := range b.telegrams {
 		text += fmt.Sprintf("%s:%d ", tg.Building, tg.Number)
 	}
 	return text
@@ -100,7 +108,7 @@ func TestFilter(t *testing.T) {
 // queued and before what comes next; the others miss nothing.
 func TestSlowSubscriberGetsItsGap(t *testing.T) {
 	h := NewHub()
-	slow, good := subscribe(t, h, Filter{}, 4), subscribe(t, h, Filter{}, 100)
+	slow, good := subscribe(t, h, Filter{}, 4*telegramOverhead), subscribe(t, h, Filter{}, 0)
 	for i := uint64(1); i <= 6; i++ {
 		h.Publish(telegram("a", i))
 		h.Publish(telegram("b", i))
@@ -109,18 +117,20 @@ func TestSlowSubscriberGetsItsGap(t *testing.T) {
 	if got := numbers(batch); got != "a:1 b:1 a:2 b:2 " {
 		t.Errorf("queued: %s", got)
 	}
-	want := []Gap{{"a", 7, 3, 6, 4}, {"b", 7, 3, 6, 4}}
-	if !slices.Equal(batch.Gaps, want) {
-		t.Errorf("gaps %v, want %v", batch.Gaps, want)
+	want := []journal.Missed{
+		{Building: "a", Epoch: 7, From: 3, To: 6, First: 30, Last: 60}, {Building: "b", Epoch: 7, From: 3, To: 6, First: 30, Last: 60},
+	}
+	if !slices.Equal(batch.missed, want) {
+		t.Errorf("missed %v, want %v", batch.missed, want)
 	}
 	h.Publish(telegram("a", 7))
-	if batch = next(t, slow); numbers(batch) != "a:7 " || len(batch.Gaps) != 0 {
-		t.Errorf("after the gap: %s %v", numbers(batch), batch.Gaps)
+	if batch = next(t, slow); numbers(batch) != "a:7 " || len(batch.missed) != 0 {
+		t.Errorf("after the gap: %s %v", numbers(batch), batch.missed)
 	}
 	if slow.Dropped() != 8 || good.Dropped() != 0 {
 		t.Errorf("dropped %d and %d, want 8 and 0", slow.Dropped(), good.Dropped())
 	}
-	if got := len(next(t, good).Telegrams); got != 13 {
+	if got := len(next(t, good).telegrams); got != 13 {
 		t.Errorf("the good subscriber got %d of 13", got)
 	}
 }
@@ -132,7 +142,7 @@ func TestSubscriptionEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			_, err := s.Next(ctx)
+			_, _, err := s.Next(ctx)
 			ended <- err
 		}()
 		synctest.Wait()
@@ -143,7 +153,7 @@ func TestSubscriptionEnds(t *testing.T) {
 		h.Publish(telegram("a", 1))
 		go func() {
 			next(t, s) // what was queued comes before the end
-			_, err := s.Next(t.Context())
+			_, _, err := s.Next(t.Context())
 			ended <- err
 		}()
 		synctest.Wait()
@@ -157,6 +167,39 @@ func TestSubscriptionEnds(t *testing.T) {
 		}
 		if n := h.Stats().Subscribers; n != 0 {
 			t.Errorf("%d subscribers left", n)
+		}
+	})
+}
+
+// At rest a telegram comes at once and alone. When they come fast they are gathered,
+// so that a response for each does not eat the machine.
+func TestSubscriptionGathersUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHub()
+		s := subscribe(t, h, Filter{}, 0)
+		const count = 100
+		go func() {
+			for i := range uint64(count) {
+				h.Publish(telegram("a", i+1))
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		began, calls := time.Now(), 0
+		for got := 0; got < count; calls++ {
+			b := next(t, s)
+			if calls == 0 && (len(b.telegrams) != 1 || time.Since(began) > 0) {
+				t.Errorf("the first came with %d, after %v; want alone and at once", len(b.telegrams), time.Since(began))
+			}
+			got += len(b.telegrams)
+		}
+		if calls > count/3 {
+			t.Errorf("%d telegrams, a millisecond apart, came in %d parts", count, calls)
+		}
+		time.Sleep(time.Second)
+		before := time.Now()
+		h.Publish(telegram("a", count+1))
+		if b := next(t, s); len(b.telegrams) != 1 || time.Since(before) > 0 {
+			t.Errorf("after a rest: %d, after %v; want one, at once", len(b.telegrams), time.Since(before))
 		}
 	})
 }

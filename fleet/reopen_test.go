@@ -15,7 +15,7 @@ func TestReopenUnderTraffic(t *testing.T) {
 	const buildings, rounds = 200, 3
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, buildings, 2, knxserver.Config{Profile: knxserver.Building(), Rate: 2})
-		seen := collect(subscribe(t, w.hub, Filter{}, 1<<20))
+		seen := collect(subscribe(t, w.hub, Filter{}, 1<<30))
 		ids := make([]string, buildings)
 		for i := range ids {
 			ids[i] = fmt.Sprintf("b%d", i+1)

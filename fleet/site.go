@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/knxbridge/session"
@@ -38,12 +39,14 @@ const (
 type site struct {
 	building registry.Building
 	epoch    uint64
+	writer   *journal.Writer
 	tunnels  Tunnels
 	resolver tunnel.Resolver
 	rnd      func() float64
 	log      zerolog.Logger
 	tables   Tables
 	publish  func(*Telegram)
+	values   *journal.LastValues
 	report   func(Status)
 	lookups  chan struct{} // a place in it for each look-up under way in the fleet
 	// desired is the building as it is desired now. What differs from building
@@ -61,8 +64,9 @@ type site struct {
 
 	// Written by the session's loop, read by others.
 	session        atomic.Pointer[knxbridge.State]
-	number         atomic.Uint64 // of the last telegram in this epoch
-	lastTelegramAt atomic.Int64  // Unix nanoseconds; 0 is never
+	number         uint64       // of the last telegram in this epoch; the session's loop alone
+	encoder        encoder      // of the session's loop too
+	lastTelegramAt atomic.Int64 // Unix nanoseconds; 0 is never
 	handshakes     atomic.Uint64
 	handshaken     chan struct{} // WireGuard agreed on keys; capacity 1: one pending signal says it all
 	moved          chan struct{} // the session's state moved; capacity 1: one pending signal says it all
@@ -270,14 +274,19 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 	}
 }
 
-// Telegram implements [knxbridge.Handler]: it numbers the telegram, fills in what
-// the building's table knows of it, and hands it to the fan-out. It is called by
-// the session's loop and does not wait.
+// Telegram implements [knxbridge.Handler]: it numbers the telegram and hands it to
+// the journal, and, with what the building's table knows of it, to the fan-out. It
+// is called by the session's loop and does not wait.
 func (s *site) Telegram(t knxbridge.Telegram) {
 	if !t.Own {
 		s.lastTelegramAt.Store(t.At.UnixNano())
 	}
-	s.publish(newTelegram(s.building.ID, s.epoch, s.number.Add(1), s.desired.Load().Labels, s.tables.Current(s.building.ID), t))
+	s.number++
+	kept := received(journal.Position{Epoch: s.epoch, Number: s.number}, &t)
+	kept.Stamp = s.writer.Write(kept)
+	s.publish(s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept))
+	s.writer.Published()
+	s.values.Observe(s.building.ID, kept)
 }
 
 // State implements [knxbridge.Handler].

@@ -48,7 +48,7 @@ func TestBuildingsDoNotMeet(t *testing.T) {
 		// Our own confirmed write is a telegram of the stream too, earlier or later.
 		got := make(map[string]string)
 		for _, tg := range seen() {
-			got[tg.Building] += tg.Message.GetDestination() + " "
+			got[tg.Building] += tg.Message().GetDestination() + " "
 		}
 		if len(got) > 2 || got["b"] != "1/2/3 " || got["c"] != "" && got["c"] != "1/2/4 " {
 			t.Errorf("seen: %v", got)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/tables"
-	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/knxbridge/dpt"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
@@ -62,7 +62,7 @@ func (s *site) keepLoadingTable(ctx context.Context) {
 
 // interpret fills in what a building's table knows of a telegram: how its address
 // is written and named, and what the bytes mean.
-func interpret(m *knxfleetv1.Telegram, table *tables.Table, t knxbridge.Telegram) {
+func interpret(m *knxfleetv1.Telegram, table *tables.Table, t *journal.Telegram) {
 	m.Destination = t.Destination.In(table.Style())
 	line := table.Lookup(t.Destination)
 	if line == nil {
@@ -85,22 +85,22 @@ func interpret(m *knxfleetv1.Telegram, table *tables.Table, t knxbridge.Telegram
 		m.DecodeError = fmt.Sprintf("the value travelled %s, unlike those of datapoint type %s: check the type in the project", travelled(t), line.Type)
 		return
 	}
-	value, err := kind.Decode(t.Data)
+	value, err := kind.Decode(t.Raw)
 	switch {
 	case err != nil:
 		m.DecodeError = err.Error()
 	case !value.Valid():
 		m.Invalid = true
-		m.DecodeError = fmt.Sprintf("%x means nothing in datapoint type %s; devices send it when they have no value", t.Data, line.Type)
+		m.DecodeError = fmt.Sprintf("%x means nothing in datapoint type %s; devices send it when they have no value", t.Raw, line.Type)
 	default:
 		m.Value, m.Unit = value.Text(), kind.Unit()
 	}
 }
 
 // travelled says how a value came.
-func travelled(t knxbridge.Telegram) string {
+func travelled(t *journal.Telegram) string {
 	if t.SixBit {
 		return "in six bits"
 	}
-	return fmt.Sprintf("as bytes (%d)", len(t.Data))
+	return fmt.Sprintf("as bytes (%d)", len(t.Raw))
 }

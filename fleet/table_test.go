@@ -10,11 +10,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/internal/simulator"
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
-	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/knxbridge/dpt"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -41,35 +41,35 @@ func TestInterpret(t *testing.T) {
 	type m = knxfleetv1.Telegram
 	for name, c := range map[string]struct {
 		table *tables.Table
-		t     knxbridge.Telegram
+		t     journal.Telegram
 		want  *m
 	}{
-		"no table":      {nil, knxbridge.Telegram{Destination: 0x0A03, Command: write, Data: []byte{0x0c, 0x33}}, &m{Destination: "1/2/3"}},
-		"not in it":     {table, knxbridge.Telegram{Destination: 0x0A09, Command: write, Data: []byte{1}}, &m{Destination: "1/521"}},
-		"a temperature": {table, knxbridge.Telegram{Destination: 0x0A03, Command: write, Data: []byte{0x0c, 0x33}}, &m{Destination: "1/515", Name: "Kitchen temperature", Dpt: "9.001", Value: "21.5", Unit: "°C"}},
-		"a response":    {table, knxbridge.Telegram{Destination: 0x0A01, Command: response, Data: []byte{1}, SixBit: true}, &m{Destination: "1/513", Name: "Kitchen light", Dpt: "1.001", Value: "on"}},
-		"a read":        {table, knxbridge.Telegram{Destination: 0x0A01, Command: read, SixBit: true}, &m{Destination: "1/513", Name: "Kitchen light", Dpt: "1.001"}},
-		"without type":  {table, knxbridge.Telegram{Destination: 0x0A04, Command: write, Data: []byte{1}}, &m{Destination: "1/516", Name: "Twin"}},
-		"main type":     {table, knxbridge.Telegram{Destination: 0x0A05, Command: write, Data: []byte{0x0c, 0x33}}, &m{Destination: "1/517", Name: "Twin", Dpt: "9", Value: "21.5"}},
-		"without name":  {table, knxbridge.Telegram{Destination: 0x0A07, Command: write, Data: []byte{0}, SixBit: true}, &m{Destination: "1/519", Dpt: "1.001", Value: "off"}},
-		"invalid": {table, knxbridge.Telegram{Destination: 0x0A03, Command: write, Data: []byte{0x7f, 0xff}}, &m{
+		"no table":      {nil, journal.Telegram{Destination: 0x0A03, Command: write, Raw: []byte{0x0c, 0x33}}, &m{Destination: "1/2/3"}},
+		"not in it":     {table, journal.Telegram{Destination: 0x0A09, Command: write, Raw: []byte{1}}, &m{Destination: "1/521"}},
+		"a temperature": {table, journal.Telegram{Destination: 0x0A03, Command: write, Raw: []byte{0x0c, 0x33}}, &m{Destination: "1/515", Name: "Kitchen temperature", Dpt: "9.001", Value: "21.5", Unit: "°C"}},
+		"a response":    {table, journal.Telegram{Destination: 0x0A01, Command: response, Raw: []byte{1}, SixBit: true}, &m{Destination: "1/513", Name: "Kitchen light", Dpt: "1.001", Value: "on"}},
+		"a read":        {table, journal.Telegram{Destination: 0x0A01, Command: read, SixBit: true}, &m{Destination: "1/513", Name: "Kitchen light", Dpt: "1.001"}},
+		"without type":  {table, journal.Telegram{Destination: 0x0A04, Command: write, Raw: []byte{1}}, &m{Destination: "1/516", Name: "Twin"}},
+		"main type":     {table, journal.Telegram{Destination: 0x0A05, Command: write, Raw: []byte{0x0c, 0x33}}, &m{Destination: "1/517", Name: "Twin", Dpt: "9", Value: "21.5"}},
+		"without name":  {table, journal.Telegram{Destination: 0x0A07, Command: write, Raw: []byte{0}, SixBit: true}, &m{Destination: "1/519", Dpt: "1.001", Value: "off"}},
+		"invalid": {table, journal.Telegram{Destination: 0x0A03, Command: write, Raw: []byte{0x7f, 0xff}}, &m{
 			Destination: "1/515", Name: "Kitchen temperature", Dpt: "9.001", Invalid: true, DecodeError: "7fff means nothing in datapoint type 9.001",
 		}},
-		"too short": {table, knxbridge.Telegram{Destination: 0x0A03, Command: write, Data: []byte{7}}, &m{
+		"too short": {table, journal.Telegram{Destination: 0x0A03, Command: write, Raw: []byte{7}}, &m{
 			Destination: "1/515", Name: "Kitchen temperature", Dpt: "9.001", DecodeError: "want 2",
 		}},
-		"a byte for a bit": {table, knxbridge.Telegram{Destination: 0x0A01, Command: write, Data: []byte{1}}, &m{
+		"a byte for a bit": {table, journal.Telegram{Destination: 0x0A01, Command: write, Raw: []byte{1}}, &m{
 			Destination: "1/513", Name: "Kitchen light", Dpt: "1.001", DecodeError: "as bytes (1)",
 		}},
-		"a bit for a byte": {table, knxbridge.Telegram{Destination: 0x0A02, Command: write, Data: []byte{1}, SixBit: true}, &m{
+		"a bit for a byte": {table, journal.Telegram{Destination: 0x0A02, Command: write, Raw: []byte{1}, SixBit: true}, &m{
 			Destination: "1/514", Name: "Kitchen dimmer", Dpt: "5.001", DecodeError: "in six bits",
 		}},
-		"a type of the future": {table, knxbridge.Telegram{Destination: 0x0A06, Command: write, Data: []byte{1}}, &m{
+		"a type of the future": {table, journal.Telegram{Destination: 0x0A06, Command: write, Raw: []byte{1}}, &m{
 			Destination: "1/518", Name: "Strange", Dpt: "999.001", DecodeError: "999.001 is not known",
 		}},
 	} {
 		var got m
-		interpret(&got, c.table, c.t)
+		interpret(&got, c.table, &c.t)
 		// Of a decode error only a part is given here.
 		if !strings.Contains(got.GetDecodeError(), c.want.GetDecodeError()) || (got.GetDecodeError() == "") != (c.want.GetDecodeError() == "") {
 			t.Errorf("%s: decode error %q, want %q", name, got.GetDecodeError(), c.want.GetDecodeError())
@@ -99,18 +99,18 @@ func TestTableSwapsWhileTheSiteRuns(t *testing.T) {
 		}
 		heard := func(s *Subscription) *knxfleetv1.Telegram {
 			batch := next(t, s)
-			if len(batch.Telegrams) != 1 {
-				t.Fatalf("%d telegrams", len(batch.Telegrams))
+			if len(batch.telegrams) != 1 {
+				t.Fatalf("%d telegrams", len(batch.telegrams))
 			}
-			return batch.Telegrams[0].Message
+			return batch.telegrams[0].Message()
 		}
 		inject(0, 0x0A03, false, 0x0c, 0x33)
 		if m := heard(all); m.GetDestination() != "1/2/3" || m.GetName() != "Kitchen temperature" || m.GetValue() != "21.5" || m.GetUnit() != "°C" || m.GetDpt() != "9.001" {
 			t.Errorf("with the table: %v", m)
 		}
 		inject(0, 0x0A01, true, 1)
-		if m, same := heard(all), heard(lights); m != same || m.GetValue() != "on" {
-			t.Errorf("by its name: %v and %v, want one message for all", m, same)
+		if m, same := heard(all), heard(lights); !proto.Equal(m, same) || m.GetValue() != "on" {
+			t.Errorf("by its name: %v and %v, want the same for all", m, same)
 		}
 		inject(1, 0x0A03, false, 0x0c, 0x33)
 		if m := heard(all); m.GetBuilding() != "b" || m.GetName() != "" || m.GetValue() != "" || m.GetDpt() != "" {
@@ -149,7 +149,7 @@ func TestTableComesWhenTheStoreDoes(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if m := next(t, s).Telegrams[0].Message; m.GetName() != want || m.GetDestination() != "1/2/1" {
+			if m := next(t, s).telegrams[0].Message(); m.GetName() != want || m.GetDestination() != "1/2/1" {
 				t.Errorf("%v, want name %q", m, want)
 			}
 			w.tables.failure.Store(nil)
@@ -257,7 +257,7 @@ func namePattern(t *testing.T, text string) NamePattern {
 func TestFilterByWhatTheTelegramSays(t *testing.T) {
 	tg := telegram("a", 1)
 	tg.Source = 0x1105
-	tg.Message = &knxfleetv1.Telegram{Name: "Kitchen light", Kind: knxfleetv1.Telegram_KIND_WRITE}
+	tg.Name, tg.Kind = "Kitchen light", knxfleetv1.Telegram_KIND_WRITE
 	unnamed := telegram("a", 2)
 	source := func(text string) SourcePattern {
 		p, err := ParseSourcePattern(text)
@@ -287,13 +287,30 @@ func TestFilterByWhatTheTelegramSays(t *testing.T) {
 	}
 }
 
-func BenchmarkNewTelegram(b *testing.B) {
-	heard := knxbridge.Telegram{At: time.Now(), Source: 0x1105, Destination: 0x0A03, Command: frame.GroupValueWrite, Data: []byte{0x0c, 0x33}}
+// What a telegram costs on its way through the site: the telegram itself, its
+// encoded form, and the texts of its addresses and value.
+func TestTelegramAllocations(t *testing.T) {
+	heard := journal.Telegram{ReceivedAt: time.Now(), Source: 0x1105, Destination: 0x0A03, Command: frame.GroupValueWrite, Raw: []byte{0x0c, 0x33}}
+	for name, c := range map[string]struct {
+		table *tables.Table
+		most  float64
+	}{"without table": {nil, 4}, "with table": {tables.New(kitchen(0)), 7}} {
+		var e encoder
+		got := testing.AllocsPerRun(1000, func() { e.telegram("a", nil, c.table, &heard) })
+		if got > c.most {
+			t.Errorf("%s: %v allocations, want at most %v", name, got, c.most)
+		}
+	}
+}
+
+func BenchmarkTelegram(b *testing.B) {
+	heard := journal.Telegram{ReceivedAt: time.Now(), Source: 0x1105, Destination: 0x0A03, Command: frame.GroupValueWrite, Raw: []byte{0x0c, 0x33}}
 	for name, table := range map[string]*tables.Table{"without table": nil, "with table": tables.New(kitchen(0))} {
 		b.Run(name, func(b *testing.B) {
+			var e encoder
 			b.ReportAllocs()
 			for b.Loop() {
-				newTelegram("a", 1, 1, nil, table, heard)
+				e.telegram("a", nil, table, &heard)
 			}
 		})
 	}

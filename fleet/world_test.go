@@ -244,12 +244,12 @@ func collect(s *Subscription) (telegrams func() []*Telegram) {
 	var all []*Telegram
 	go func() {
 		for {
-			batch, err := s.Next(context.Background())
+			telegrams, _, err := s.Next(context.Background())
 			if err != nil {
 				return
 			}
 			mu.Lock()
-			all = append(all, batch.Telegrams...)
+			all = append(all, telegrams...)
 			mu.Unlock()
 		}
 	}()

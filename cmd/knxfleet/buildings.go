@@ -280,6 +280,13 @@ func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
 		{"telegrams", fmt.Sprintf("%d received, %d sent", counters.GetTelegramsReceived(), counters.GetTelegramsSent())},
 		{"reconnects", fmt.Sprintf("%d", counters.GetReconnects())},
 	}
+	if kept := status.GetJournal(); kept != nil {
+		text := fmt.Sprintf("%d telegrams, %d KiB", kept.GetTelegrams(), (kept.GetBytes()+1023)/1024)
+		if at := kept.GetOldestAt(); at != nil {
+			text += " since " + at.AsTime().Local().Format(time.DateTime)
+		}
+		rows = append(rows, []string{"journal", text})
+	}
 	return printTable(w, []string{"FIELD", "VALUE"}, rows)
 }
 

@@ -28,6 +28,9 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run the gateway."`
 	Buildings buildingsCmd `cmd:"" help:"Create, list and watch buildings."`
 	Watch     watchCmd     `cmd:"" help:"Show telegrams as they come."`
+	History   historyCmd   `cmd:"" help:"Show telegrams of the past; with -o json, export them."`
+	Replay    replayCmd    `cmd:"" help:"Show an export of telegrams as watch does, in the time that was between them if asked."`
+	Values    valuesCmd    `cmd:"" help:"Show the last value of each group address."`
 	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
 	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
@@ -55,22 +58,19 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	var c cli
 	exited := -1
-	parser, err := kong.New(&c,
-		kong.Name("knxfleet"),
-		kong.Description("Thousands of KNX buildings behind WireGuard, in one process and on one API."),
-		kong.DefaultEnvars("KNXFLEET"),
-		kong.Configuration(loadConfig),
+	safe := arguments(protectNegatives(args))
+	parser, err := newParser(&c,
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exited = code }),
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&streams{in: in, out: out, err: errOut}),
+		kong.Bind(&streams{in: in, out: out, err: errOut}, safe),
 	)
 	if err != nil {
 		fmt.Fprintln(errOut, "knxfleet:", err)
 		return exitFailure
 	}
-	command, err := parser.Parse(protectNegatives(args))
+	command, err := parser.Parse(safe)
 	if exited >= 0 {
 		return exited // --help has been printed
 	}
@@ -83,6 +83,18 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitCode(err)
 	}
 	return exitOK
+}
+
+// arguments are those of the command line, as kong takes them.
+type arguments []string
+
+func newParser(c *cli, options ...kong.Option) (*kong.Kong, error) {
+	return kong.New(c, append([]kong.Option{
+		kong.Name("knxfleet"),
+		kong.Description("Thousands of KNX buildings behind WireGuard, in one process and on one API."),
+		kong.DefaultEnvars("KNXFLEET"),
+		kong.Configuration(loadConfig),
+	}, options...)...)
 }
 
 // negative is a number that kong would take for a flag.

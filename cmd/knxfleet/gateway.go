@@ -29,18 +29,23 @@ type gateway struct {
 	exchange *tunnel.Exchange
 	hub      *fleet.Hub
 	fleet    *fleet.Fleet
+	cleaner  *fleet.Cleaner
 	server   *api.Server
+	// beside runs beside the parts until its context ends; nil: nothing.
+	beside func(context.Context) error
 }
 
 // openGateway opens what the gateway holds: the data directory and the tunnels'
 // sockets.
-func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.Logger) (*gateway, error) {
-	store, err := engine.Open(ctx, engineConfig(dataDir, log))
+func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway, error) {
+	config := engineConfig(c.DataDir, log)
+	config.NoJournal, config.Journal = c.Journal == "off", c.limits()
+	store, err := engine.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	buildings, err := registry.Open(ctx, registry.Config{
-		Bucket: store.Registry(), Keyset: keysetPath(dataDir), Log: log,
+		Bucket: store.Registry(), Keyset: keysetPath(c.DataDir), Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -49,19 +54,29 @@ func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: tunnelListen, Log: log})
+	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: c.TunnelListen, Log: log})
 	if err != nil {
 		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
 	}
+	claims := ownership.New(store.Fleet(), store.Journal().Loss() != "")
+	telegrams := c.openJournal(ctx, store, log)
 	hub := fleet.NewHub()
 	all := fleet.New(fleet.Config{
-		Desired: buildings, Ownership: ownership.New(store.Fleet(), store.Journal().Loss() != ""), Tunnels: exchange, Hub: hub,
+		Desired: buildings, Ownership: claims, Tunnels: exchange, Hub: hub, Journal: telegrams,
 		Tables: groupAddresses, Resolver: net.DefaultResolver, Log: log,
 	})
-	return &gateway{
+	g := &gateway{
 		log: log, store: store, exchange: exchange, hub: hub, fleet: all,
-		server: api.New(api.Config{Registry: buildings, Tables: groupAddresses, Fleet: all, Hub: hub, Probe: store.Probe, Metrics: newMetrics(all, hub, exchange), Log: log}),
-	}, nil
+		cleaner: fleet.NewCleaner(fleet.CleanerConfig{
+			Claims: claims, Buildings: buildings, Journal: telegrams, Grace: c.JournalGrace, Log: log,
+		}),
+	}
+	measured := &metrics{fleet: all, hub: hub, exchange: exchange, journal: telegrams}
+	g.server = api.New(api.Config{
+		Registry: buildings, Tables: groupAddresses, Fleet: all, Probe: store.Probe, Metrics: measured.handler(), Log: log,
+	})
+	measured.server = g.server
+	return g, nil
 }
 
 // run runs the parts until ctx ends or one of them fails. Streams end first,
@@ -74,6 +89,10 @@ func (g *gateway) run(ctx context.Context, grpcListener, httpListener net.Listen
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return g.fleet.Run(ctx) })
+	parts.Go(func() error { return g.cleaner.Run(ctx) })
+	if g.beside != nil {
+		parts.Go(func() error { return g.beside(ctx) })
+	}
 	parts.Go(func() error { return g.server.Serve(grpcListener) })
 	parts.Go(func() error { return g.server.ServeHTTP(httpListener) })
 	parts.Go(func() error {

@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"wait-http":  waitHTTP,
 			"wait-file":  waitFile,
 			"term":       terminate,
+			"hangup":     hangUp,
 			"took-less":  tookLess,
 			"key-pair":   keyPair,
 			"no-secret":  noSecret,
@@ -170,11 +171,18 @@ func waitFile(ts *testscript.TestScript, _ bool, args []string) {
 // that it ends well.
 func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("TERMINATED_AT", time.Now().Format(time.RFC3339Nano))
+	signalGateway(ts, syscall.SIGTERM)
+}
+
+// hangup sends SIGHUP to the gateway.
+func hangUp(ts *testscript.TestScript, _ bool, _ []string) { signalGateway(ts, syscall.SIGHUP) }
+
+func signalGateway(ts *testscript.TestScript, signal syscall.Signal) {
 	i := slices.IndexFunc(ts.BackgroundCmds(), func(cmd *exec.Cmd) bool { return cmd.Args[1] == "serve" })
 	if i < 0 {
 		ts.Fatalf("no gateway runs")
 	}
-	ts.Check(ts.BackgroundCmds()[i].Process.Signal(syscall.SIGTERM))
+	ts.Check(ts.BackgroundCmds()[i].Process.Signal(signal))
 }
 
 // took-less DURATION checks the time since term.

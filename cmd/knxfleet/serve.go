@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -18,14 +21,23 @@ type serveCmd struct {
 	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
+
+	journalFlags
+
 	Insecure     bool            `help:"Serve the API beyond this machine without TLS and authentication."`
 	LogLevel     string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat    string          `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run is the gateway.
-func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
+func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err error) {
 	log := c.logger(s)
+	if err := c.journalFlags.validate(); err != nil {
+		return err
+	}
+	hangups := make(chan os.Signal, 1) // full: the limits are about to be read anyway
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	grpcListener, err := c.listen(ctx, "--grpc-listen", c.GRPCListen, log)
 	if err != nil {
 		return err
@@ -36,10 +48,11 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer httpListener.Close() // as above
-	g, err := openGateway(ctx, c.DataDir, c.TunnelListen, log)
+	g, err := openGateway(ctx, c, log)
 	if err != nil {
 		return err
 	}
+	g.beside = func(ctx context.Context) error { return followLimits(ctx, args, hangups, g.store, log) }
 	defer func() { err = errors.Join(err, g.close()) }()
 	log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
 		Stringers("tunnels", stringers(g.exchange.LocalAddrs())).Msg("serving")

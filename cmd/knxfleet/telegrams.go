@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
@@ -15,61 +20,92 @@ import (
 
 type watchCmd struct {
 	client
+	selectFlags
 
-	Buildings []string      `arg:"" optional:"" name:"building" help:"Only these buildings."`
-	Selector  string        `short:"l" help:"Only buildings with these labels." placeholder:"KEY=VALUE,…"`
-	Group     []string      `short:"g" help:"Only these group addresses; wildcards such as 1/2/* and 1/*/*." placeholder:"ADDRESS"`
-	Name      []string      `short:"n" sep:"none" help:"Only group addresses with these names; * stands for any text: '*light*'." placeholder:"NAME"`
-	For       time.Duration `help:"End after this long; 0 goes on until interrupted." default:"0s"`
+	Since      moment        `help:"Begin in the past: 2h ago as 2h, or at a time such as 2026-11-21T08:00:00+01:00." placeholder:"WHEN"`
+	Last       uint32        `help:"Begin with so many telegrams of each building." placeholder:"COUNT"`
+	Snapshot   bool          `help:"Begin with the last value of each group address."`
+	Reconnect  bool          `help:"Go on when the gateway was away, with what was missed meanwhile."`
+	ResumeFile string        `help:"Keep in this file how far it came, and go on there the next time." placeholder:"FILE"`
+	For        time.Duration `help:"End after this long; 0 goes on until interrupted." default:"0s"`
 }
 
+// Run prints telegrams as they come.
 func (c *watchCmd) Run(ctx context.Context, s *streams) error {
 	ctx, cancel := lasting(ctx, c.For)
 	defer cancel()
+	request := &knxfleetv1.StreamTelegramsRequest{
+		Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name, Sources: c.Source,
+		Since: c.Since.at(time.Now()), Last: c.Last, Snapshot: c.Snapshot,
+	}
+	if err := c.resume(request); err != nil {
+		return err
+	}
 	return c.withTelegrams(func(telegrams knxfleetv1.TelegramServiceClient) error {
-		stream, err := telegrams.StreamTelegrams(ctx, &knxfleetv1.StreamTelegramsRequest{
-			Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name,
-		})
-		if err != nil {
-			return err
-		}
 		for {
-			response, err := stream.Recv()
-			if err != nil {
+			err := c.follow(ctx, telegrams, request, s)
+			if !c.Reconnect || ctx.Err() != nil || status.Code(err) != codes.Unavailable {
 				return ended(ctx, err)
 			}
-			if err := c.print(s.out, response); err != nil {
-				return err
-			}
+			fmt.Fprintln(s.err, "knxfleet: the gateway is away; waiting for it:", describe(err))
 		}
 	})
 }
 
-func (c *watchCmd) print(w io.Writer, response *knxfleetv1.StreamTelegramsResponse) error {
-	for _, t := range response.GetTelegrams() {
-		if err := c.printTelegram(w, t); err != nil {
+// follow reads one stream to its end, and has the request go on after it.
+func (c *watchCmd) follow(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.StreamTelegramsRequest, s *streams) error {
+	stream, err := telegrams.StreamTelegrams(ctx, request, grpc.WaitForReady(c.Reconnect))
+	if err != nil {
+		return err
+	}
+	show := &telegramPrinter{out: s.out, json: c.json()}
+	for {
+		response, err := stream.Recv()
+		if err != nil {
 			return err
 		}
+		for _, t := range response.GetTelegrams() {
+			if err := show.telegram(t); err != nil {
+				return err
+			}
+		}
+		if gap := response.GetGap(); gap != nil {
+			if err := show.gap(gap); err != nil {
+				return err
+			}
+		}
+		if token := response.GetResumeToken(); token != "" {
+			goOn(request, token)
+			if c.ResumeFile != "" {
+				if err := os.WriteFile(c.ResumeFile, []byte(token+"\n"), 0o600); err != nil {
+					return err
+				}
+			}
+		}
 	}
-	gap := response.GetGap()
-	if gap == nil {
-		return nil
-	}
-	if c.json() {
-		return printJSON(w, gap)
-	}
-	cause := strings.TrimPrefix(gap.GetCause().String(), "CAUSE_")
-	_, err := fmt.Fprintf(w, "%s  GAP: %d telegrams missing (%s)\n", gap.GetBuilding(), gap.GetCount(), cause)
-	return err
 }
 
-func (c *watchCmd) printTelegram(w io.Writer, t *knxfleetv1.Telegram) error {
-	if c.json() {
-		return printJSON(w, t)
+// resume has the request go on where the file says.
+func (c *watchCmd) resume(request *knxfleetv1.StreamTelegramsRequest) error {
+	if c.ResumeFile == "" {
+		return nil
 	}
-	_, err := fmt.Fprintf(w, "%s  %-20s  %-9s → %-9s  %-8s  %s\n", t.GetReceivedAt().AsTime().Local().Format(clockFormat),
-		t.GetBuilding(), t.GetSource(), t.GetDestination(), shortKind(t.GetKind()), telegramValue(t))
-	return err
+	token, err := os.ReadFile(c.ResumeFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the first time
+	case err != nil:
+		return usageError{err}
+	}
+	if text := strings.TrimSpace(string(token)); text != "" {
+		goOn(request, text)
+	}
+	return nil
+}
+
+// goOn has the request go on after a token.
+func goOn(request *knxfleetv1.StreamTelegramsRequest, token string) {
+	request.ResumeToken, request.Since, request.Last, request.Snapshot = token, nil, 0, false
 }
 
 func shortKind(k knxfleetv1.Telegram_Kind) string {

@@ -20,7 +20,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/knxfleet/knxfleet/internal/engine"
 )
@@ -35,6 +37,8 @@ type claimRecord struct {
 	// release has a revision of its own.
 	Released bool   `json:"released,omitempty"`
 	Epoch    uint64 `json:"epoch,omitempty"`
+	// RetiredAt is since when there is no such building, as far as somebody noticed.
+	RetiredAt time.Time `json:"retiredAt,omitzero"`
 }
 
 const recordVersion = 1
@@ -47,6 +51,7 @@ type Claims struct {
 
 	mu   sync.Mutex
 	held map[string]uint64 // epochs by building, of all that this process ever claimed
+	runs map[string]bool   // those that it has not released
 }
 
 // New returns the claims kept in the engine's Fleet bucket. suspect says that the
@@ -54,7 +59,7 @@ type Claims struct {
 // [engine.Journal.Loss]): then the first claim of each building is told to be
 // unclean.
 func New(bucket *engine.Bucket, suspect bool) *Claims {
-	return &Claims{bucket: bucket, suspect: suspect, held: make(map[string]uint64)}
+	return &Claims{bucket: bucket, suspect: suspect, held: make(map[string]uint64), runs: make(map[string]bool)}
 }
 
 // Claimed is what a claim tells.
@@ -101,7 +106,7 @@ func (c *Claims) Claim(ctx context.Context, building string) (Claimed, error) {
 	if _, again := c.held[building]; c.suspect && !again {
 		claimed.Unclean = true
 	}
-	c.held[building] = claimed.Epoch
+	c.held[building], c.runs[building] = claimed.Epoch, true
 	return claimed, nil
 }
 
@@ -123,17 +128,65 @@ func (c *Claims) Release(ctx context.Context, building string) error {
 	if _, err := c.write(ctx, building, claimRecord{Version: recordVersion, Released: true, Epoch: epoch}); err != nil {
 		return fmt.Errorf("release building %q: %w", building, err)
 	}
+	c.mu.Lock()
+	delete(c.runs, building)
+	c.mu.Unlock()
 	return nil
 }
 
-// Forget removes what is recorded of a building that is no more. Its epochs go on
-// above all the same if it comes back.
-func (c *Claims) Forget(ctx context.Context, building string) error {
+// Past is a building that was claimed once and was not forgotten.
+type Past struct {
+	Building string
+	// Running: this process claimed it and has not released it.
+	Running bool
+	// RetiredAt is since when it is no more; zero: nobody has noted that.
+	RetiredAt time.Time
+
+	revision uint64
+	epoch    uint64
+}
+
+// Claimed gives every building that was ever claimed and not forgotten.
+func (c *Claims) Claimed(ctx context.Context) ([]Past, error) {
+	entries, err := c.bucket.List(ctx, claimPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list claims: %w", err)
+	}
 	c.mu.Lock()
-	delete(c.held, building)
-	c.mu.Unlock()
-	if err := c.bucket.Delete(ctx, claimPrefix+building, 0); err != nil {
-		return fmt.Errorf("forget building %q: %w", building, err)
+	defer c.mu.Unlock()
+	all := make([]Past, 0, len(entries))
+	for _, e := range entries {
+		var r claimRecord
+		if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion {
+			continue // Claim says so when it matters
+		}
+		p := Past{Building: strings.TrimPrefix(e.Key, claimPrefix), RetiredAt: r.RetiredAt, revision: e.Revision, epoch: r.Epoch}
+		p.Running = c.runs[p.Building]
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// Retire notes since when a building is no more, unless it was claimed or released
+// since Claimed gave it.
+func (c *Claims) Retire(ctx context.Context, p Past, since time.Time) error {
+	value, err := json.Marshal(claimRecord{Version: recordVersion, Released: true, Epoch: p.epoch, RetiredAt: since.UTC()})
+	if err != nil {
+		return err
+	}
+	_, err = c.bucket.Update(ctx, claimPrefix+p.Building, value, p.revision)
+	if err != nil && !errors.Is(err, engine.ErrConflict) {
+		return fmt.Errorf("retire building %q: %w", p.Building, err)
+	}
+	return nil
+}
+
+// Forget removes what is recorded of a building that is no more, unless it was
+// claimed since Claimed gave it. Its epochs go on above all the same if it comes back.
+func (c *Claims) Forget(ctx context.Context, p Past) error {
+	err := c.bucket.Delete(ctx, claimPrefix+p.Building, p.revision)
+	if err != nil && !errors.Is(err, engine.ErrConflict) {
+		return fmt.Errorf("forget building %q: %w", p.Building, err)
 	}
 	return nil
 }

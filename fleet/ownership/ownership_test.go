@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -148,9 +149,7 @@ func TestAfterALossTheFirstClaimIsUnclean(t *testing.T) {
 	if second, err := suspect.Claim(t.Context(), "hq"); err != nil || second.Unclean || second.Previous != first.Epoch {
 		t.Errorf("the second claim: %+v, %v", second, err)
 	}
-	if err := suspect.Forget(t.Context(), "hq"); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, suspect, "hq")
 	if last, err := suspect.Claim(t.Context(), "hq"); err != nil || last.Previous != 0 || last.Epoch <= first.Epoch {
 		t.Errorf("after it was forgotten: %+v, %v", last, err)
 	}
@@ -174,5 +173,68 @@ func TestClaimFailsWithoutTheStore(t *testing.T) {
 	}
 	if err := claims.Release(t.Context(), "hq"); err == nil {
 		t.Error("a release after close succeeded")
+	}
+}
+
+func past(t *testing.T, c *ownership.Claims, building string) ownership.Past {
+	t.Helper()
+	all, err := c.Claimed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.Building == building {
+			return p
+		}
+	}
+	t.Fatalf("building %s is not among %v", building, all)
+	return ownership.Past{}
+}
+
+func forget(t *testing.T, c *ownership.Claims, building string) {
+	t.Helper()
+	if err := c.Forget(t.Context(), past(t, c, building)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is retired or forgotten is what was seen, not what was claimed meanwhile.
+func TestRetireAndForget(t *testing.T) {
+	claims, _ := open(t, t.TempDir())
+	since := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	claim := func() {
+		t.Helper()
+		if _, err := claims.Claim(t.Context(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claim()
+	running := past(t, claims, "hq")
+	if !running.Running || !running.RetiredAt.IsZero() {
+		t.Errorf("claimed: %+v", running)
+	}
+	if err := claims.Release(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	for name, stale := range map[string]func() error{
+		"retire": func() error { return claims.Retire(t.Context(), running, since) },
+		"forget": func() error { return claims.Forget(t.Context(), running) },
+	} {
+		if err := stale(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if p := past(t, claims, "hq"); p.Running || !p.RetiredAt.IsZero() {
+			t.Errorf("%s of an older claim: %+v", name, p)
+		}
+	}
+	if err := claims.Retire(t.Context(), past(t, claims, "hq"), since); err != nil {
+		t.Fatal(err)
+	}
+	if p := past(t, claims, "hq"); !p.RetiredAt.Equal(since) {
+		t.Errorf("retired: %+v", p)
+	}
+	claim()
+	if p := past(t, claims, "hq"); !p.Running || !p.RetiredAt.IsZero() {
+		t.Errorf("claimed again: %+v", p)
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,6 +84,8 @@ type manifest struct {
 	Buckets []string `json:"buckets"`
 	// Encrypted says that a key belongs to the store.
 	Encrypted bool `json:"encrypted,omitempty"`
+	// Identity tells the store from others.
+	Identity string `json:"id,omitempty"`
 }
 
 func readManifest(dir string) (*manifest, error) {
@@ -107,10 +110,13 @@ func readManifest(dir string) (*manifest, error) {
 // store is encrypted, unless it does so already.
 func writeManifest(dir string, m *manifest, encrypted bool) error {
 	names := []string{fleetBucket, tablesBucket, registryBucket}
-	if slices.Equal(m.Buckets, names) && m.Encrypted == encrypted {
+	if slices.Equal(m.Buckets, names) && m.Encrypted == encrypted && m.Identity != "" {
 		return nil
 	}
 	m.Buckets, m.Encrypted = names, encrypted
+	if m.Identity == "" {
+		m.Identity = rand.Text()
+	}
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err

@@ -53,6 +53,10 @@ type Engine struct {
 	guard        *guard
 	keeper       *keeper
 
+	identity string
+	// epoch is the last revision of the fleet bucket when it was opened.
+	epoch uint64
+
 	registry *Bucket
 	fleet    *Bucket
 	tables   *Bucket
@@ -131,6 +135,11 @@ func (e *Engine) start(ctx context.Context, cfg Config) error {
 	if err := e.verify(ctx, cfg.AcceptLoss); err != nil {
 		return err
 	}
+	claims, err := e.streamState(ctx, e.fleet.stream())
+	if err != nil {
+		return err
+	}
+	e.epoch = claims.LastSeq
 	if !cfg.NoJournal {
 		if e.journal, err = e.openJournal(ctx, cfg.Journal); err != nil {
 			return err
@@ -143,6 +152,7 @@ func (e *Engine) start(ctx context.Context, cfg Config) error {
 	if err := writeManifest(e.dir, known, key != ""); err != nil {
 		return err
 	}
+	e.identity = known.Identity
 	return forgetDamage(e.dir)
 }
 
@@ -160,6 +170,13 @@ func (e *Engine) Tables() *Bucket { return e.tables }
 // Journal returns the log of records by building, or nil with Config.NoJournal.
 // A nil journal takes nothing and has nothing.
 func (e *Engine) Journal() *Journal { return e.journal }
+
+// Identity tells this store from every other one. It stays as long as the store.
+func (e *Engine) Identity() string { return e.identity }
+
+// LastEpoch is a revision of the Fleet bucket that no process before has exceeded;
+// 0 for a new store.
+func (e *Engine) LastEpoch() uint64 { return e.epoch }
 
 // buckets are all of them.
 func (e *Engine) buckets() []*Bucket { return []*Bucket{e.registry, e.fleet, e.tables} }

@@ -1,0 +1,160 @@
+package fleet
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/knxfleet/knxfleet/fleet/journal"
+)
+
+const (
+	// DefaultQueueBytes bounds what waits for one subscriber: some 10,000 telegrams.
+	DefaultQueueBytes = 4 << 20
+	// gatherTime is how long telegrams are gathered for one subscriber when they come
+	// faster than that: a response for each would cost far more than it brings. After
+	// a rest the first goes out at once.
+	gatherTime = 4 * time.Millisecond
+	// gatherMost ends gathering: more does not make a response cheaper.
+	gatherMost = 500
+)
+
+// Subscription is one subscriber's queue. When the queue is full, telegrams are
+// dropped and noted per building until the subscriber has read everything that was
+// queued; what was dropped follows the queue, and only then does the live stream go
+// on. So order holds and memory stays bounded by the queue and one note for each
+// building and epoch. It is a [journal.Subscription].
+type Subscription struct {
+	hub    *Hub
+	filter Filter
+	limit  int // of bytes
+	wake   chan struct{}
+	done   chan struct{}
+
+	mu      sync.Mutex
+	queue   []*Telegram
+	bytes   int // of the queue
+	missed  []journal.Missed
+	place   map[missedKey]int // in missed
+	dropped uint64
+	err     error
+
+	// Of the one goroutine that calls Next.
+	given []*Telegram // what it returned last
+	last  time.Time   // when
+	timer *time.Timer
+}
+
+type missedKey struct {
+	building string
+	epoch    uint64
+}
+
+func (s *Subscription) push(t *Telegram) {
+	s.mu.Lock()
+	switch size := t.size(); {
+	case s.err != nil:
+	case len(s.missed) > 0 || s.bytes+size > s.limit:
+		s.drop(t)
+	default:
+		s.queue = append(s.queue, t)
+		s.bytes += size
+	}
+	s.mu.Unlock()
+	signal(s.wake)
+}
+
+func (s *Subscription) drop(t *Telegram) {
+	s.dropped++
+	s.hub.dropped.Add(1)
+	key := missedKey{t.Building, t.Epoch}
+	if i, ok := s.place[key]; ok {
+		s.missed[i].To, s.missed[i].Last = t.Number, t.Stamp
+		return
+	}
+	if s.place == nil {
+		s.place = make(map[missedKey]int)
+	}
+	s.place[key] = len(s.missed)
+	s.missed = append(s.missed, journal.Missed{
+		Building: t.Building, Epoch: t.Epoch, From: t.Number, To: t.Number, First: t.Stamp, Last: t.Stamp,
+	})
+}
+
+// Next waits for telegrams and returns all that wait, in order, and then what was
+// dropped after them. It returns ctx's error, or ErrStopping, when there is nothing
+// left to read. One goroutine may call it at a time; what it returns is valid until
+// the next call.
+func (s *Subscription) Next(ctx context.Context) (telegrams []*Telegram, missed []journal.Missed, err error) {
+	clear(s.given) // the queue's memory is used again
+	spare := s.given[:0]
+	for {
+		gather := s.last.Add(gatherTime).Sub(time.Now())
+		s.mu.Lock()
+		switch n := len(s.queue); {
+		case n == 0 && len(s.missed) == 0 && s.err != nil:
+			err = s.err
+			s.mu.Unlock()
+			return nil, nil, err
+		case n > 0 && (gather <= 0 || n >= gatherMost || s.err != nil) || len(s.missed) > 0:
+			telegrams, missed = s.queue, s.missed
+			s.queue, s.bytes, s.missed, s.place = spare, 0, nil, nil
+			s.mu.Unlock()
+			s.given, s.last = telegrams, time.Now()
+			return telegrams, missed, nil
+		case n == 0:
+			gather = 0
+		}
+		s.mu.Unlock()
+		if err := s.wait(ctx, gather); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// wait waits for a telegram, or, when some are being gathered, so long.
+func (s *Subscription) wait(ctx context.Context, gather time.Duration) error {
+	if gather <= 0 {
+		select {
+		case <-s.wake:
+		case <-s.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return nil
+	}
+	if s.timer == nil {
+		s.timer = time.NewTimer(gather)
+	} else {
+		s.timer.Reset(gather)
+	}
+	select {
+	case <-s.timer.C:
+	case <-s.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Dropped is how many telegrams have found this queue full.
+func (s *Subscription) Dropped() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropped
+}
+
+// Close ends the subscription. It is idempotent.
+func (s *Subscription) Close() {
+	s.hub.remove(s)
+	s.end(context.Canceled)
+}
+
+func (s *Subscription) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		close(s.done)
+	}
+}
