@@ -29,6 +29,8 @@ type cli struct {
 	Buildings buildingsCmd `cmd:"" help:"Create, list and watch buildings."`
 	Watch     watchCmd     `cmd:"" help:"Show telegrams as they come."`
 	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
+	DPT       dptCmd       `cmd:"" help:"Look datapoint types up: list, decode, encode."`
+	Frame     frameCmd     `cmd:"" help:"Look into KNXnet/IP frames."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
 	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
