@@ -57,6 +57,22 @@ func Split(datagram []byte) (Service, []byte, error) {
 	return service, datagram[headerLength:len(datagram):len(datagram)], nil
 }
 
+// HeaderLength is how many bytes Length wants.
+const HeaderLength = headerLength
+
+// Length tells how long the frame is that starts with a header, to take a TCP stream apart
+// (KNX 03_08_01 Overview). It is at least HeaderLength.
+func Length(header []byte) (int, error) {
+	if len(header) < headerLength {
+		return 0, fmt.Errorf("header: %d bytes, want at least %d", len(header), headerLength)
+	}
+	total := int(binary.BigEndian.Uint16(header[4:]))
+	if header[0] != headerLength || header[1] != protocolVersion || total < headerLength {
+		return 0, fmt.Errorf("header %x is not that of a KNXnet/IP frame, want it to begin with 0610", header[:headerLength])
+	}
+	return total, nil
+}
+
 func parseBody(service Service, body []byte) (Frame, error) {
 	switch service {
 	case TunnellingRequestService:
