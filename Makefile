@@ -16,7 +16,7 @@ RIG_DIR  ?= ../shared/rig
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate fuzz crash kept rig confined tools clean
+.PHONY: help build test race lint generate fuzz crash kept rig confined interop tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ lint: tools ## Check formatting, go vet, golangci-lint and buf lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard -- '*.go')) && \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags rig,confined ./...
+	$(GO) vet -tags rig,confined,interop ./...
 	$(BIN)/golangci-lint run ./...
 	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
 
@@ -65,6 +65,10 @@ rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is
 # Needs root, which makes the namespaces and becomes another user.
 confined: ## Run the binary confined as in its image, with simulated buildings
 	$(GO) test -tags confined -count=1 -timeout 5m -v ./internal/confinetest/...
+
+# Needs knxd, knxd-tools and Node.js; what is missing is said.
+interop: ## Test with knxd, knxtool, and the clients knxultimate and knx
+	$(GO) test -tags interop -count=1 -timeout 5m -v ./internal/interoptest/...
 
 tools: $(BIN)/.tools ## Build the tools of tools/go.mod into bin/
 

@@ -56,6 +56,8 @@ var arrows = map[string][]string{
 	// Tests of the whole path, as a user runs it.
 	"internal/pathtest":    {anything},
 	"internal/confinetest": {},
+	// Tests with other people's software.
+	"internal/interoptest": {"knxbridge"},
 }
 
 // testArrows are what tests may import besides: the simulator everywhere, and in

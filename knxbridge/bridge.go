@@ -3,6 +3,8 @@ package knxbridge
 import (
 	"context"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,6 +30,10 @@ type Config struct {
 	WriteRate float64
 	// QueueLength is how many writes may wait. Zero or less means 64.
 	QueueLength int
+	// Dial opens a TCP connection inside the building, for session.TransportAuto and
+	// TransportTCP. It must give up when ctx ends; it is called in a goroutine of its
+	// own. Nil: there is no TCP.
+	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	// Random gives numbers in [0, 1) for jitter, to the goroutine of Run alone. Nil
 	// means the runtime's source.
 	Random func() float64
@@ -36,6 +42,7 @@ type Config struct {
 // Bridge is one KNX session and its writes. Make it with New, run it with Run.
 type Bridge struct {
 	listen  func() (PacketConn, error)
+	dial    func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	handler Handler
 	log     zerolog.Logger
 	queue   *writeQueue
@@ -48,6 +55,8 @@ type Bridge struct {
 	// All below belongs to the goroutine of Run.
 	machine  *session.Machine
 	conn     PacketConn // nil: to be opened by the next send
+	tcp      *tcpStream // nil: none
+	streams  sync.WaitGroup
 	pace     *rate.Limiter
 	inFlight *pending
 	nextID   uint64
@@ -73,6 +82,7 @@ func New(cfg Config, listen func() (PacketConn, error), h Handler, log zerolog.L
 	}
 	return &Bridge{
 		listen:  listen,
+		dial:    cfg.Dial,
 		handler: h,
 		log:     log,
 		queue:   newWriteQueue(cfg.QueueLength),
@@ -87,6 +97,8 @@ func New(cfg Config, listen func() (PacketConn, error), h Handler, log zerolog.L
 // DISCONNECT_REQUEST, waits for the answer (session.Config.StopTimeout at most)
 // and returns nil. It must be called once.
 func (b *Bridge) Run(ctx context.Context) error {
+	defer b.streams.Wait()
+	defer b.hangup()
 	defer b.closeConn()
 	defer b.refuseWrites()
 	defer b.answerInFlight()
@@ -117,6 +129,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 		case <-unread:
 			b.readAll(unread)
 			now = time.Now()
+		case e := <-b.streamEvents():
+			now = time.Now()
+			b.streamEvent(now, e)
 		case <-timer.C:
 			now = time.Now()
 			b.machine.Expire(now)
@@ -162,6 +177,10 @@ func (b *Bridge) settle(now time.Time) {
 		switch out := out.(type) {
 		case session.Send:
 			b.send(now, out)
+		case session.Dial:
+			b.openStream(now, out.To)
+		case session.Hangup:
+			b.hangup()
 		case session.Telegram:
 			b.handler.Telegram(telegramOf(now, out))
 		case session.Result:

@@ -65,6 +65,10 @@ func (b *Bridge) read() (more bool) {
 // send sends one datagram, on the socket that there is or on a new one. The
 // socket, and with it the local port, is kept across attempts to connect.
 func (b *Bridge) send(now time.Time, s session.Send) {
+	if s.Stream {
+		b.sendStream(now, s.Datagram)
+		return
+	}
 	if b.conn == nil {
 		conn, err := b.listen()
 		if err != nil {

@@ -32,6 +32,8 @@ type cli struct {
 	Replay    replayCmd    `cmd:"" help:"Show an export of telegrams as watch does, in the time that was between them if asked."`
 	Values    valuesCmd    `cmd:"" help:"Show the last value of each group address."`
 	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
+	DPT       dptCmd       `cmd:"" help:"Look datapoint types up: list, decode, encode."`
+	Frame     frameCmd     `cmd:"" help:"Look into KNXnet/IP frames."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
 	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
 	Engine    engineCmd    `cmd:"" help:"Check, back up and restore the data directory of a gateway that does not run."`

@@ -75,6 +75,10 @@ func (f float16) parse(s, unit string) (payload, error) {
 		exponent++
 		mantissa = math.Round(math.Ldexp(value*100, -exponent))
 	}
+	if exponent > 0 && mantissa == -0x400 { // reached by rounding: it has a lesser exponent too
+		exponent--
+		mantissa = -0x800
+	}
 	bits := uint64(int64(mantissa))&0x7FF | uint64(exponent)<<11
 	if mantissa < 0 {
 		bits |= 0x8000

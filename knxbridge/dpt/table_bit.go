@@ -56,7 +56,7 @@ var bitFamilies = []family{
 		{1, "DPT_SceneControl", "", sceneControl{}},
 	}},
 	{23, "2-bit enumeration", 2, integer{bits: 2}, []row{
-		{1, "DPT_OnOff_Action", "", enum{"off", "on", "off/on", "on/off"}},
+		{1, "DPT_OnOffAction", "", enum{"off", "on", "off/on", "on/off"}},
 		{2, "DPT_Alarm_Reaction", "", enum{"no alarm is used", "alarm position is up", "alarm position is down"}},
 		{3, "DPT_UpDown_Action", "", enum{"up", "down", "up/down", "down/up"}},
 		{102, "DPT_HVAC_PB_Action", "", enum{"comfort/economy", "comfort/nothing", "economy/nothing", "building protection/auto"}},

@@ -100,9 +100,11 @@ var enumFamilies = []family{
 			"automatic", "leading edge (inductive load)", "trailing edge (capacitive load)", "switch mode only (non-dimmable load)",
 			"automatic once", "CFL, leading", "CFL, trailing", "LED, leading", "LED, trailing",
 		}},
+		// The standard gives 3 and 255 the same name.
 		{610, "DPT_LoadTypeDetected", "", enum{
-			"undefined", "leading edge (inductive load)", "trailing edge (capacitive load)", "detection not possible or error",
-			"calibration pending, waiting on trigger", "CFL, leading", "CFL, trailing", "LED, leading", "LED, trailing",
+			0: "undefined", 1: "leading edge (inductive load)", 2: "trailing edge (capacitive load)", 3: "detection not possible or error",
+			4: "calibration pending, waiting on trigger", 5: "CFL, leading", 6: "CFL, trailing", 7: "LED, leading", 8: "LED, trailing",
+			255: "detection not possible or error (255)",
 		}},
 		{611, "DPT_Converter_Test_Control", "", enum{
 			1: "Start Function Test (FT)", 2: "Start Duration Test (DT)", 3: "Start Partial Duration Test (PDT)", 4: "Stop Test",

@@ -116,6 +116,9 @@ func (t Type) Unit() string { return t.e.unit }
 // the parts of a structured value.
 func (t Type) Range() string { return t.e.shape.limits() }
 
+// Bits returns the size of a value in bits; 0 means variable.
+func (t Type) Bits() int { return t.e.bits }
+
 // SixBit tells whether a value has six bits or less and so travels within the
 // APCI octet (KNX 03_03_07 §3.1). Its octets here are one, with the value in the
 // low bits.

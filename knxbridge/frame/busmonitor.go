@@ -6,13 +6,6 @@ import (
 	"slices"
 )
 
-// Types of additional information that a busmonitor sends (KNX 03_06_03 EMI_IMI §4.1.4).
-const (
-	infoBusmonitorStatus  = 0x03 // 1 byte
-	infoTimestamp         = 0x04 // 2 bytes
-	infoExtendedTimestamp = 0x06 // 4 bytes
-)
-
 // Busmonitor is an L_Busmon.ind: one frame as it was heard on the bus, raw
 // (KNX 03_06_03 EMI_IMI §4.1.5).
 type Busmonitor struct {
@@ -33,7 +26,7 @@ type Busmonitor struct {
 // ParseBusmonitor reads an L_Busmon.ind; any other cEMI message is an error. Additional information of
 // types other than status and timestamps is skipped.
 func ParseBusmonitor(cemi []byte) (Busmonitor, error) {
-	code, info, frame, err := splitInfo(cemi)
+	code, _, frame, err := splitInfo(cemi)
 	if err != nil {
 		return Busmonitor{}, err
 	}
@@ -44,42 +37,42 @@ func ParseBusmonitor(cemi []byte) (Busmonitor, error) {
 		return Busmonitor{}, fmt.Errorf("%v: no frame after the additional information", code)
 	}
 	b := Busmonitor{Frame: slices.Clip(frame)}
-	for len(info) > 0 {
-		if len(info) < 2 || len(info) < 2+int(info[1]) {
-			return Busmonitor{}, fmt.Errorf("%v: additional information ends within an item", code)
-		}
-		kind, value := info[0], info[2:2+int(info[1])]
-		info = info[2+len(value):]
-		if err := b.take(kind, value); err != nil {
+	items, err := ParseInfo(cemi)
+	if err != nil {
+		return Busmonitor{}, err
+	}
+	for _, item := range items {
+		if err := b.take(item); err != nil {
 			return Busmonitor{}, fmt.Errorf("%v: %w", code, err)
 		}
 	}
 	return b, nil
 }
 
-func (b *Busmonitor) take(kind byte, value []byte) error {
+func (b *Busmonitor) take(item Info) error {
+	value := item.Data
 	want := len(value)
-	switch kind {
-	case infoBusmonitorStatus:
+	switch item.Type {
+	case InfoBusmonitorStatus:
 		want = 1
-	case infoTimestamp:
+	case InfoTimestamp:
 		want = 2
-	case infoExtendedTimestamp:
+	case InfoExtendedTimestamp:
 		want = 4
 	}
 	if len(value) != want {
-		return fmt.Errorf("additional information of type 0x%02X has %d bytes, want %d", kind, len(value), want)
+		return fmt.Errorf("%v has %d bytes, want %d", item.Type, len(value), want)
 	}
-	switch kind {
-	case infoBusmonitorStatus:
+	switch item.Type {
+	case InfoBusmonitorStatus:
 		b.FrameError = value[0]&0x80 != 0
 		b.BitError = value[0]&0x40 != 0
 		b.ParityError = value[0]&0x20 != 0
 		b.Lost = value[0]&0x08 != 0
 		b.Sequence = value[0] & 0x07
-	case infoTimestamp:
+	case InfoTimestamp:
 		b.Timestamp, b.Extended = uint32(binary.BigEndian.Uint16(value)), false
-	case infoExtendedTimestamp:
+	case InfoExtendedTimestamp:
 		b.Timestamp, b.Extended = binary.BigEndian.Uint32(value), true
 	}
 	return nil

@@ -178,7 +178,11 @@ func (l LData) Append(dst []byte) []byte {
 	dst = append(dst, byte(l.Message), 0, control1, control2)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(l.Source))
 	dst = binary.BigEndian.AppendUint16(dst, l.Destination)
-	dst = append(dst, byte(length))
+	return l.appendTPDU(append(dst, byte(length)))
+}
+
+// appendTPDU writes the transport and application layer's control fields and the data.
+func (l LData) appendTPDU(dst []byte) []byte {
 	if l.TPCI.Control() {
 		return append(dst, byte(l.TPCI))
 	}

@@ -96,8 +96,8 @@ func TestMalformedBusmonitor(t *testing.T) {
 		{"no frame", "2b03030100", "no frame"},
 		{"half an item", "2b0103cc", "ends within an item"},
 		{"item beyond the end", "2b03030400cc", "ends within an item"},
-		{"status of two bytes", "2b0403020000cc", "type 0x03 has 2 bytes, want 1"},
-		{"timestamp of one byte", "2b03040100cc", "type 0x04 has 1 bytes, want 2"},
+		{"status of two bytes", "2b0403020000cc", "busmonitor status has 2 bytes, want 1"},
+		{"timestamp of one byte", "2b03040100cc", "relative timestamp has 1 bytes, want 2"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,6 +27,16 @@ const (
 
 // String gives the standard's name, such as L_Data.ind, or the number of a code without one.
 func (c MessageCode) String() string {
+	if name := c.name(); name != "" {
+		return name
+	}
+	return fmt.Sprintf("message 0x%02X", uint8(c))
+}
+
+// Known tells whether the standard has a name for the code.
+func (c MessageCode) Known() bool { return c.name() != "" }
+
+func (c MessageCode) name() string {
 	switch c {
 	case LRawReq:
 		return "L_Raw.req"
@@ -61,7 +71,7 @@ func (c MessageCode) String() string {
 	case MPropReadReq:
 		return "M_PropRead.req"
 	}
-	return fmt.Sprintf("message 0x%02X", uint8(c))
+	return ""
 }
 
 // MessageOf tells the message code of a cEMI message, and false when it is empty.

@@ -14,6 +14,10 @@ type Frame interface {
 	appendBody(dst []byte) []byte
 }
 
+// ErrUnsupported is the error of Parse for a frame whose header is right, and whose service this package
+// does not read.
+var ErrUnsupported = errors.New("this service is not supported")
+
 // Parse reads the one frame that a datagram holds. It is the gate: what it returns is whole and within
 // the standard, whatever the peer sent. It never panics, works in time linear to the datagram, and
 // holds no more memory than a small multiple of it.
@@ -22,26 +26,51 @@ type Frame interface {
 // datagram; all else is copied. Parse never changes the datagram.
 //
 // An error says what is wrong and what would be right. Frames of services that this package does not
-// read are errors too.
+// read are errors too, ErrUnsupported.
 func Parse(datagram []byte) (Frame, error) {
-	if len(datagram) < headerLength {
-		return nil, fmt.Errorf("header: %d bytes, want at least %d", len(datagram), headerLength)
+	service, body, err := Split(datagram)
+	if err != nil {
+		return nil, err
 	}
-	if datagram[0] != headerLength {
-		return nil, fmt.Errorf("header: length %d, want %d", datagram[0], headerLength)
-	}
-	if datagram[1] != protocolVersion {
-		return nil, fmt.Errorf("header: protocol version 0x%02X, want 0x%02X", datagram[1], protocolVersion)
-	}
-	service := Service(binary.BigEndian.Uint16(datagram[2:]))
-	if total := int(binary.BigEndian.Uint16(datagram[4:])); total != len(datagram) {
-		return nil, fmt.Errorf("%v: total length %d, but the datagram has %d bytes", service, total, len(datagram))
-	}
-	f, err := parseBody(service, datagram[headerLength:len(datagram):len(datagram)])
+	f, err := parseBody(service, body)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", service, err)
 	}
 	return f, nil
+}
+
+// Split checks the header of a frame and returns its service and what follows, which aliases the datagram.
+func Split(datagram []byte) (Service, []byte, error) {
+	if len(datagram) < headerLength {
+		return 0, nil, fmt.Errorf("header: %d bytes, want at least %d", len(datagram), headerLength)
+	}
+	if datagram[0] != headerLength {
+		return 0, nil, fmt.Errorf("header: length %d, want %d", datagram[0], headerLength)
+	}
+	if datagram[1] != protocolVersion {
+		return 0, nil, fmt.Errorf("header: protocol version 0x%02X, want 0x%02X", datagram[1], protocolVersion)
+	}
+	service := Service(binary.BigEndian.Uint16(datagram[2:]))
+	if total := int(binary.BigEndian.Uint16(datagram[4:])); total != len(datagram) {
+		return 0, nil, fmt.Errorf("%v: total length %d, but the datagram has %d bytes", service, total, len(datagram))
+	}
+	return service, datagram[headerLength:len(datagram):len(datagram)], nil
+}
+
+// HeaderLength is how many bytes Length wants.
+const HeaderLength = headerLength
+
+// Length tells how long the frame is that starts with a header, to take a TCP stream apart
+// (KNX 03_08_01 Overview). It is at least HeaderLength.
+func Length(header []byte) (int, error) {
+	if len(header) < headerLength {
+		return 0, fmt.Errorf("header: %d bytes, want at least %d", len(header), headerLength)
+	}
+	total := int(binary.BigEndian.Uint16(header[4:]))
+	if header[0] != headerLength || header[1] != protocolVersion || total < headerLength {
+		return 0, fmt.Errorf("header %x is not that of a KNXnet/IP frame, want it to begin with 0610", header[:headerLength])
+	}
+	return total, nil
 }
 
 func parseBody(service Service, body []byte) (Frame, error) {
@@ -85,7 +114,7 @@ func parseBody(service Service, body []byte) (Frame, error) {
 	case RoutingBusyService:
 		return parseRoutingBusy(body)
 	}
-	return nil, errors.New("this service is not supported")
+	return nil, ErrUnsupported
 }
 
 // Append appends the frame in its wire form to dst and returns the extended slice. A frame that is longer

@@ -60,6 +60,16 @@ const (
 
 // String gives the standard's name, such as TUNNELLING_REQUEST, or the number of a service without one.
 func (s Service) String() string {
+	if name := s.name(); name != "" {
+		return name
+	}
+	return fmt.Sprintf("service 0x%04X", uint16(s))
+}
+
+// Known tells whether the standard has a name for the service.
+func (s Service) Known() bool { return s.name() != "" }
+
+func (s Service) name() string {
 	switch s {
 	case SearchRequestService:
 		return "SEARCH_REQUEST"
@@ -122,5 +132,5 @@ func (s Service) String() string {
 	case TimerNotifyService:
 		return "TIMER_NOTIFY"
 	}
-	return fmt.Sprintf("service 0x%04X", uint16(s))
+	return ""
 }

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -12,10 +11,11 @@ import (
 func (m *Machine) connect(now time.Time) {
 	m.enter(phaseConnecting)
 	m.lastAttempt = now
+	m.choosePeer()
 	if m.disconnectOrphan(now) {
 		m.arm(timerLeave, now.Add(leaveTimeout))
 	} else {
-		m.requestConnection(now)
+		m.approach(now)
 	}
 
 	reason, message := m.reported.Reason, m.reported.Message
@@ -27,13 +27,12 @@ func (m *Machine) connect(now time.Time) {
 
 // requestConnection sends the CONNECT_REQUEST.
 func (m *Machine) requestConnection(now time.Time) {
-	m.disarm(timerLeave)
 	m.counters.Connects++
 	request := frame.ConnectRequest{Control: m.hpai(), Data: m.hpai(), Layer: frame.LayerLink}
-	if !m.basicOnly {
+	if !m.peer.basicOnly {
 		request.Fixed = m.cfg.FixedAddress
 	}
-	m.send(m.cfg.Control, request)
+	m.control(request)
 	m.arm(timerConnect, now.Add(connectTimeout))
 }
 
@@ -45,9 +44,9 @@ func (m *Machine) connectUnanswered(now time.Time) {
 	m.backOff(now, ReasonConnectUnanswered, "")
 }
 
-func (m *Machine) onConnectResponse(now time.Time, from netip.AddrPort, r frame.ConnectResponse) {
+func (m *Machine) onConnectResponse(now time.Time, from origin, r frame.ConnectResponse) {
 	granted := r.Status == frame.StatusNoError
-	awaited := m.armed(timerConnect)
+	awaited := m.armed(timerConnect) && m.fromPeer(from)
 	switch {
 	case awaited && m.phase == phaseConnecting && granted:
 		m.connected(now, from, r)
@@ -59,7 +58,7 @@ func (m *Machine) onConnectResponse(now time.Time, from netip.AddrPort, r frame.
 			m.stopped()
 			return
 		}
-		m.link.channel, m.link.peer = r.Channel, from.Addr()
+		m.link.channel, m.link.grantor = r.Channel, from.addr.Addr()
 		m.close(now)
 	case !granted:
 		m.counters.Unexpected++
@@ -73,30 +72,33 @@ func (m *Machine) onConnectResponse(now time.Time, from netip.AddrPort, r frame.
 		// An interface that was frozen grants every request that waited in its
 		// queue. Nobody will use this slot: give it back.
 		m.counters.UnawaitedConnected++
-		m.send(from, frame.DisconnectRequest{Channel: r.Channel, Control: m.hpai()})
+		m.answer(from, frame.DisconnectRequest{Channel: r.Channel, Control: m.hpai()})
 	}
 }
 
 // connected starts the life of a granted session.
-func (m *Machine) connected(now time.Time, from netip.AddrPort, r frame.ConnectResponse) {
+func (m *Machine) connected(now time.Time, from origin, r frame.ConnectResponse) {
 	m.enter(phaseUp)
 	m.counters.Sessions++
 	m.slots.reset()
-	if m.orphan.channel == r.Channel {
-		m.orphan = orphan{} // the number is in use again, by us
+	m.order = nil
+	if m.peer.orphan.channel == r.Channel {
+		m.peer.orphan = orphan{} // the number is in use again, by us
 	}
 	m.link = link{
 		channel: r.Channel,
 		// Where the interface wants to get telegrams; what it leaves zero is taken
 		// from the sender (route-back).
-		data:     r.Data.Resolve(from),
-		peer:     from.Addr(),
+		data:     r.Data.Resolve(from.addr),
+		grantor:  from.addr.Addr(),
+		stream:   from.stream,
 		assigned: r.Assigned,
 		since:    now,
 		answered: now,
 	}
 	m.arm(timerHeartbeat, now.Add(jitter(heartbeatEvery, heartbeatJitter, m.rnd())))
 	m.reportUp(now)
+	m.askFeatures(now)
 }
 
 // refused sorts a refusal: KNX 03_08_02 Core and 03_08_04 Tunnelling §2.2,
@@ -108,10 +110,10 @@ func (m *Machine) refused(now time.Time, s frame.Status) {
 		m.counters.SlotsRefused++
 		m.backOff(now, ReasonSlotsFull, detail)
 	case frame.StatusConnectionType, frame.StatusConnectionOption:
-		if m.cfg.FixedAddress != 0 && !m.basicOnly {
-			// It does not know the extended CRI. Once per machine, so never a loop.
-			m.basicOnly = true
-			m.connect(now)
+		if m.cfg.FixedAddress != 0 && !m.peer.basicOnly {
+			// It does not know the extended CRI. Once per interface, so never a loop.
+			m.peer.basicOnly = true
+			m.requestConnection(now)
 			return
 		}
 		m.backOff(now, ReasonTunnellingUnsupported, detail)
@@ -124,8 +126,12 @@ func (m *Machine) refused(now time.Time, s frame.Status) {
 	}
 }
 
-// backOff waits for the next attempt.
+// backOff waits for the next attempt, unless there is another interface to try.
 func (m *Machine) backOff(now time.Time, r Reason, detail string) {
+	if len(m.order) > 0 {
+		m.failOver(now, r, detail)
+		return
+	}
 	m.enter(phaseBackingOff)
 	m.link = link{}
 	var wait time.Duration
@@ -146,14 +152,19 @@ func (m *Machine) backOff(now time.Time, r Reason, detail string) {
 // An attempt to connect ends with it; a living session treats the datagram as
 // lost on the way, its timers find out.
 func (m *Machine) SendFailed(now time.Time, err error) {
-	if m.phase == phaseConnecting {
+	if m.phase == phaseConnecting && m.stream == streamNone {
 		m.backOff(now, ReasonTransportFailed, errDetail(err))
 	}
 }
 
 // TransportLost says that the socket is gone or cannot be opened. A session
-// does not survive it. The next Send may use a new socket.
+// does not survive it, unless it goes over TCP. The next Send may use a new
+// socket.
 func (m *Machine) TransportLost(now time.Time, err error) {
+	if m.stream != streamNone {
+		return
+	}
+	m.order = nil // no interface can be reached
 	switch m.phase {
 	case phaseConnecting:
 		m.backOff(now, ReasonTransportFailed, errDetail(err))

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -13,6 +12,8 @@ type loss struct {
 	detail string
 	// disconnect: the interface may still hold our slot and is told to free it.
 	disconnect bool
+	// dead: the interface does not do its work, so another is tried first.
+	dead bool
 	// transport: nothing can be sent now, and trying again at once is in vain.
 	transport bool
 }
@@ -30,13 +31,20 @@ type orphan struct {
 // until a session has been stable again; else after a wait.
 func (m *Machine) lose(now time.Time, l loss) {
 	m.abandonWrite()
-	if l.disconnect {
-		m.orphan = orphan{channel: m.link.channel, until: m.link.answered.Add(connectionAliveTime)}
+	switch {
+	case !l.disconnect:
+	case m.link.stream:
+		// Its end is the end of the session too, in case this comes not through.
+		m.control(frame.DisconnectRequest{Channel: m.link.channel, Control: m.hpai()})
+	default:
+		m.peer.orphan = orphan{channel: m.link.channel, until: m.link.answered.Add(connectionAliveTime)}
 	}
+	m.peer.forget()
 	if now.Sub(m.link.since) >= stableAfter {
 		m.retry.reset()
 		m.hurried = false
 	}
+	m.planOrder(l)
 	switch {
 	case l.transport:
 		m.backOff(now, l.reason, l.detail)
@@ -45,6 +53,10 @@ func (m *Machine) lose(now time.Time, l loss) {
 		m.backOff(now, l.reason, l.detail)
 	default:
 		m.hurried = true
+		if m.peer != &m.peers[m.order[0]] {
+			m.counters.Failovers++
+			m.disconnectOrphan(now) // now, since it is not tried next
+		}
 		m.enter(phaseConnecting)
 		m.link = link{}
 		m.report(now, StateConnecting, l.reason, m.explain(l.reason, l.detail), time.Time{})
@@ -64,23 +76,23 @@ func (m *Machine) abandonWrite() {
 // disconnectOrphan tells the interface to free the slot of a session we left, and
 // reports if there is one.
 func (m *Machine) disconnectOrphan(now time.Time) bool {
-	if !m.orphan.until.After(now) {
+	if !m.peer.orphan.until.After(now) {
 		return false
 	}
-	m.send(m.cfg.Control, frame.DisconnectRequest{Channel: m.orphan.channel, Control: m.hpai()})
+	m.send(m.peer.addr, frame.DisconnectRequest{Channel: m.peer.orphan.channel, Control: m.hpai()})
 	return true
 }
 
-func (m *Machine) onDisconnectRequest(now time.Time, from netip.AddrPort, r frame.DisconnectRequest) {
+func (m *Machine) onDisconnectRequest(now time.Time, from origin, r frame.DisconnectRequest) {
 	switch {
 	case m.closing(r.Channel):
-		m.send(from, frame.DisconnectResponse{Channel: r.Channel})
+		m.answer(from, frame.DisconnectResponse{Channel: r.Channel})
 		m.stopped()
 	case m.ours(from, r.Channel):
-		m.send(from, frame.DisconnectResponse{Channel: r.Channel})
+		m.answer(from, frame.DisconnectResponse{Channel: r.Channel})
 		m.lose(now, loss{reason: ReasonServerDisconnected})
 	default:
-		m.send(from, frame.DisconnectResponse{Channel: r.Channel, Status: frame.StatusConnectionID})
+		m.answer(from, frame.DisconnectResponse{Channel: r.Channel, Status: frame.StatusConnectionID})
 	}
 }
 
@@ -89,7 +101,7 @@ func (m *Machine) closing(channel uint8) bool {
 	return m.phase == phaseClosing && !m.armed(timerConnect) && channel == m.link.channel
 }
 
-func (m *Machine) onDisconnectResponse(now time.Time, r frame.DisconnectResponse) {
+func (m *Machine) onDisconnectResponse(now time.Time, from origin, r frame.DisconnectResponse) {
 	switch {
 	case m.closing(r.Channel):
 		m.stopped()
@@ -97,11 +109,10 @@ func (m *Machine) onDisconnectResponse(now time.Time, r frame.DisconnectResponse
 		// The answer to a DISCONNECT of an earlier session with the same channel
 		// number: perhaps it has ended this one. Ask.
 		m.heartbeatNow(now)
-	case m.orphan.until.After(now) && r.Channel == m.orphan.channel:
-		// Whatever its status: the slot is not ours any more.
-		m.orphan = orphan{}
-		if m.armed(timerLeave) {
-			m.requestConnection(now)
+	case m.endOrphan(now, from, r.Channel):
+		if m.armed(timerLeave) && !m.peer.orphan.until.After(now) {
+			m.disarm(timerLeave)
+			m.approach(now)
 		}
 	default:
 		m.counters.Unexpected++
@@ -123,8 +134,8 @@ func (m *Machine) Stop(now time.Time) {
 		m.disconnectOrphan(now) // its answer would change nothing
 		m.stopped()
 	case phaseConnecting:
-		if m.armed(timerLeave) {
-			m.stopped() // as above
+		if !m.armed(timerConnect) {
+			m.stopped() // nothing was asked for yet
 			return
 		}
 		m.enter(phaseClosing)
@@ -143,7 +154,7 @@ func (m *Machine) close(now time.Time) {
 }
 
 func (m *Machine) closeRepeat(now time.Time) {
-	m.send(m.cfg.Control, frame.DisconnectRequest{Channel: m.link.channel, Control: m.hpai()})
+	m.control(frame.DisconnectRequest{Channel: m.link.channel, Control: m.hpai()})
 	m.arm(timerCloseRepeat, now.Add(disconnectRepeat))
 }
 

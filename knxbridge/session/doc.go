@@ -1,6 +1,7 @@
 // Package session is the client side of one KNXnet/IP tunnelling connection
-// (KNX 03_08_02 Core and 03_08_04 Tunnelling, version 1 over UDP) as a state
-// machine without sockets, clock or goroutines.
+// (KNX 03_08_02 Core and 03_08_04 Tunnelling, version 1 over UDP and version 2 over
+// UDP and TCP) as a state machine without sockets, clock or goroutines. Where a bus
+// has several interfaces, it uses the one that works.
 //
 // The owner feeds it datagrams, writes and the time, and drains what it wants
 // done after every call:
@@ -18,6 +19,8 @@
 // until it has stopped. Each input causes a small, bounded number of outputs.
 //
 // Where to look: phase.go has the states, standard.go the standard's times,
-// tuning.go our own, reason.go what the states' reasons mean, and one file each
-// for connecting, heartbeat, sending, receiving and disconnecting.
+// tuning.go our own, reason.go what the states' reasons mean, transport.go UDP and
+// TCP, interfaces.go which of several is next, and one file each for connecting,
+// heartbeat, features, sending, receiving and disconnecting. Each rule has a golden
+// script in testdata.
 package session

@@ -11,7 +11,7 @@ func (m *Machine) heartbeat(now time.Time) {
 	m.disarm(timerHeartbeat)
 	m.counters.Heartbeats++
 	m.link.beats++
-	m.send(m.cfg.Control, frame.ConnectionStateRequest{Channel: m.link.channel, Control: m.hpai()})
+	m.control(frame.ConnectionStateRequest{Channel: m.link.channel, Control: m.hpai()})
 	m.arm(timerHeartbeatAnswer, now.Add(heartbeatTimeout))
 	if m.link.beats == 1 {
 		m.arm(timerHeartbeatDoubt, now.Add(heartbeatDoubt))
@@ -31,7 +31,7 @@ func (m *Machine) heartbeatUnanswered(now time.Time) {
 		m.heartbeat(now)
 		return
 	}
-	m.lose(now, loss{reason: ReasonHeartbeatUnanswered, disconnect: true})
+	m.lose(now, loss{reason: ReasonHeartbeatUnanswered, disconnect: true, dead: true})
 }
 
 func (m *Machine) onHeartbeatResponse(now time.Time, r frame.ConnectionStateResponse) {
@@ -43,6 +43,11 @@ func (m *Machine) onHeartbeatResponse(now time.Time, r frame.ConnectionStateResp
 		// The channel is not ours any more, perhaps another client's: no DISCONNECT.
 		m.lose(now, loss{reason: ReasonConnectionUnknown, detail: statusDetail(r.Status)})
 	case frame.StatusKNXConnection:
+		if m.link.doubts&doubtBus != 0 && len(m.peers) > 1 {
+			// Not a moment's trouble: the other interface may have its bus.
+			m.lose(now, loss{reason: ReasonBusDown, detail: statusDetail(r.Status), disconnect: true, dead: true})
+			return
+		}
 		// Connecting anew would not bring the bus back. The session waits for it.
 		m.heartbeatAnswered(now, busRecheck)
 		m.link.doubts &^= doubtHeartbeat

@@ -13,6 +13,14 @@ type Config struct {
 	// Control is the interface's control endpoint, such as 192.168.1.3:3671.
 	Control netip.AddrPort
 
+	// Fallbacks are further interfaces on the same bus, tried in turn while those
+	// before do not give a session. Each loss begins at Control again, but for an
+	// interface that has just died: it comes last.
+	Fallbacks []netip.AddrPort
+
+	// Transport carries the session; zero is TransportUDP.
+	Transport Transport
+
 	// Local, when valid, is written into our HPAIs instead of route-back (all
 	// zero). It must be the address and port our datagrams come from. Most
 	// interfaces want route-back, KNX Virtual refuses it
@@ -43,13 +51,15 @@ type Machine struct {
 	counters Counters
 
 	// Across sessions.
-	basicOnly   bool      // the interface refused the extended CRI
+	peers       []peer    // the interfaces: Control, then Fallbacks
+	peer        *peer     // the one in use, or asked last
+	order       []int     // of peers, those still to be tried before a wait
+	plan        []int     // the order after the wait; nil: as configured
+	stream      stream    // the TCP connection
 	lastAttempt time.Time // of the last CONNECT_REQUEST
 	hurried     bool      // a lost session was followed by an attempt at once
 	retry       backoff
 	slots       backoff
-	orphan      orphan
-	misses      int       // confirmations missing in a row
 	stopBy      time.Time // after Stop
 
 	// Of the living session.
@@ -61,7 +71,10 @@ type Machine struct {
 type link struct {
 	channel  uint8
 	data     netip.AddrPort // where TUNNELLING_* go
-	peer     netip.Addr     // who granted it
+	grantor  netip.Addr     // who granted it
+	stream   bool           // over TCP
+	maxAPDU  int            // the longest that the interface carries; 0: it did not tell
+	asks     []frame.Frame  // requests for features that wait for their turn
 	assigned frame.IndividualAddress
 	since    time.Time
 	answered time.Time // last answer of the interface
@@ -80,8 +93,12 @@ func New(cfg Config, rnd func() float64) *Machine {
 	if cfg.StopTimeout <= 0 || cfg.StopTimeout > disconnectTimeout {
 		cfg.StopTimeout = disconnectTimeout
 	}
-	cfg.Control = netip.AddrPortFrom(cfg.Control.Addr().Unmap(), cfg.Control.Port())
-	return &Machine{cfg: cfg, rnd: rnd, retry: retryBackoff, slots: slotsBackoff}
+	m := &Machine{cfg: cfg, rnd: rnd, retry: retryBackoff, slots: slotsBackoff}
+	for _, addr := range append([]netip.AddrPort{cfg.Control}, cfg.Fallbacks...) {
+		m.peers = append(m.peers, peer{addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
+	}
+	m.peer = &m.peers[0]
+	return m
 }
 
 // Start makes the first attempt. It does nothing when called again.
@@ -139,6 +156,26 @@ func (m *Machine) send(to netip.AddrPort, f frame.Frame) {
 	m.emit(Send{To: to, Datagram: frame.Append(nil, f)})
 }
 
+// control sends to the interface's control endpoint, or over TCP.
+func (m *Machine) control(f frame.Frame) { m.answer(m.way(m.peer.addr), f) }
+
+// data sends to the interface's data endpoint, or over TCP.
+func (m *Machine) data(f frame.Frame) { m.answer(m.way(m.link.data), f) }
+
+// answer sends to where something came from.
+func (m *Machine) answer(to origin, f frame.Frame) {
+	if to.stream {
+		m.emit(Send{Stream: true, Datagram: frame.Append(nil, f)})
+		return
+	}
+	m.send(to.addr, f)
+}
+
 // hpai is our own endpoint as the interface is told: route-back unless
-// configured.
-func (m *Machine) hpai() frame.HPAI { return frame.HPAI{Addr: m.cfg.Local} }
+// configured, and always over TCP (KNX 03_08_02 Core, TCP).
+func (m *Machine) hpai() frame.HPAI {
+	if m.stream == streamOpen {
+		return frame.HPAI{TCP: true}
+	}
+	return frame.HPAI{Addr: m.cfg.Local}
+}

@@ -25,8 +25,9 @@ func TestMain(m *testing.M) {
 }
 
 // maxOutputs bounds what one call may cause. The most is a session lost: a
-// result, a state, DISCONNECT and CONNECT; late calls do a few things at once.
-const maxOutputs = 8
+// result, a state, DISCONNECT, the end of TCP, and the way to the next interface;
+// late calls do a few things at once.
+const maxOutputs = 12
 
 // world drives a machine with anything, and checks what must hold always.
 type world struct {
@@ -37,9 +38,11 @@ type world struct {
 	writes   uint64
 	results  map[uint64]int
 	stopped  int
-	stopAt   time.Time     // when Stop was called
-	asked    []frame.Frame // requests of the machine that nobody has answered
-	attempts []time.Time   // CONNECT_REQUESTs of the last second
+	stopAt   time.Time   // when Stop was called
+	asked    []Send      // requests of the machine that nobody has answered
+	dialing  bool        // a TCP connection has been asked for
+	open     bool        // and is there
+	attempts []time.Time // CONNECT_REQUESTs of the last second
 }
 
 func (w *world) drain() []Output {
@@ -49,13 +52,23 @@ func (w *world) drain() []Output {
 		switch o := o.(type) {
 		case Send:
 			f, err := frame.Parse(o.Datagram)
-			if err != nil || !o.To.IsValid() {
+			if err != nil || o.To.IsValid() == o.Stream || (o.Stream && !w.open) {
 				w.t.Fatalf("sends what is no frame, or to nobody: %x to %v: %v", o.Datagram, o.To, err)
 			}
-			w.asked = append(w.asked, f)
+			w.asked = append(w.asked, o)
 			if f.Service() == frame.ConnectRequestService {
 				w.attempt()
 			}
+		case Dial:
+			if w.dialing || w.open {
+				w.t.Fatal("dials twice")
+			}
+			w.dialing = true
+		case Hangup:
+			if !w.dialing && !w.open {
+				w.t.Fatal("hangs up what is not there")
+			}
+			w.dialing, w.open = false, false
 		case Result:
 			w.results[o.ID]++
 			if (o.Outcome == NotSent) != (o.Err != nil) {
@@ -74,6 +87,9 @@ func (w *world) drain() []Output {
 			}
 		case Stopped:
 			w.stopped++
+			if w.dialing || w.open {
+				w.t.Fatal("stopped with a TCP connection")
+			}
 		}
 	}
 	if len(all) > maxOutputs {
@@ -101,10 +117,15 @@ func (w *world) check() {
 }
 
 // attempt checks that the machine is not hot: one attempt in due time, one by the
-// basic CRI, one at once after a session that was stable, and none else within 1 s.
+// basic CRI, one at once after a session that was stable, and none else within 1 s;
+// as many again for another interface, and for UDP after TCP.
 func (w *world) attempt() {
 	w.attempts = slices.DeleteFunc(w.attempts, func(t time.Time) bool { return w.now.Sub(t) >= time.Second })
-	if w.attempts = append(w.attempts, w.now); len(w.attempts) > 3 {
+	most := 3 * len(w.m.peers)
+	if w.m.cfg.Transport == TransportAuto {
+		most *= 2
+	}
+	if w.attempts = append(w.attempts, w.now); len(w.attempts) > most {
 		w.t.Fatalf("%d attempts within a second", len(w.attempts))
 	}
 }
@@ -120,17 +141,51 @@ func (w *world) checkOnline(at time.Time) {
 func (w *world) answer() {
 	asked := w.asked
 	w.asked = nil
-	for _, f := range asked {
-		switch f := f.(type) {
-		case frame.ConnectRequest:
-			w.send(frame.ConnectResponse{Channel: 1, Data: frame.HPAI{Addr: interfaceAddr}, Assigned: 0x11FA})
-		case frame.ConnectionStateRequest:
-			w.send(frame.ConnectionStateResponse{Channel: f.Channel})
-		case frame.DisconnectRequest:
-			w.send(frame.DisconnectResponse{Channel: f.Channel})
-		case frame.TunnellingRequest:
-			w.send(frame.TunnellingAck{Channel: f.Channel, Sequence: f.Sequence})
+	for _, s := range asked {
+		f, err := frame.Parse(s.Datagram)
+		if err != nil {
+			w.t.Fatal(err)
 		}
+		switch f := f.(type) {
+		case frame.DescriptionRequest:
+			w.reply(s, frame.DescriptionResponse{Description: frame.Description{Services: []frame.SupportedService{
+				{Family: frame.FamilyCore, Version: 2}, {Family: frame.FamilyTunnelling, Version: 2},
+			}}})
+		case frame.ConnectRequest:
+			w.reply(s, frame.ConnectResponse{Channel: 1, Data: frame.HPAI{Addr: interfaceAddr}, Assigned: 0x11FA})
+		case frame.ConnectionStateRequest:
+			w.reply(s, frame.ConnectionStateResponse{Channel: f.Channel})
+		case frame.DisconnectRequest:
+			w.reply(s, frame.DisconnectResponse{Channel: f.Channel})
+		case frame.TunnellingRequest:
+			w.reply(s, frame.TunnellingAck{Channel: f.Channel, Sequence: f.Sequence})
+		case frame.FeatureGet:
+			w.reply(s, frame.TunnellingAck{Channel: f.Channel, Sequence: f.Sequence})
+		case frame.FeatureSet:
+			w.reply(s, frame.TunnellingAck{Channel: f.Channel, Sequence: f.Sequence})
+		}
+	}
+	if w.dialing {
+		w.dialing, w.open = false, true
+		w.m.StreamOpened(w.now)
+		w.drain()
+	}
+}
+
+// reply answers the way that something was asked.
+func (w *world) reply(to Send, f frame.Frame) {
+	if to.Stream {
+		w.stream(frame.Append(nil, f))
+	} else {
+		w.receive(to.To, frame.Append(nil, f))
+	}
+}
+
+// stream is what comes over TCP while it is open.
+func (w *world) stream(datagram []byte) {
+	if w.open {
+		w.m.ReceiveStream(w.now, datagram)
+		w.drain()
 	}
 }
 
@@ -151,7 +206,7 @@ func (w *world) pass(d time.Duration) {
 
 func (w *world) receive(from netip.AddrPort, datagram []byte) {
 	var want *frame.TunnellingAck
-	if f, err := frame.Parse(datagram); err == nil && w.m.phase == phaseUp && from == interfaceAddr {
+	if f, err := frame.Parse(datagram); err == nil && w.m.phase == phaseUp && from == interfaceAddr && !w.m.link.stream {
 		if r, ok := f.(frame.TunnellingRequest); ok && r.Channel == w.m.link.channel &&
 			w.m.link.receiveSequence-r.Sequence <= 1 {
 			want = &frame.TunnellingAck{Channel: r.Channel, Sequence: r.Sequence}
@@ -199,7 +254,11 @@ func (w *world) drawDatagram(t *rapid.T) []byte {
 		frame.TunnellingRequest{Channel: channel, Sequence: sequence, CEMI: cemi},
 		frame.TunnellingAck{Channel: channel, Sequence: w.m.link.sendSequence, Status: status},
 		frame.TunnellingAck{Channel: channel, Sequence: w.m.link.sendSequence},
-		frame.FeatureInfo{Channel: channel, Sequence: sequence, Feature: frame.FeatureBusStatus, Value: []byte{1}},
+		frame.FeatureInfo{Channel: channel, Sequence: sequence, Feature: frame.FeatureBusStatus, Value: []byte{byte(status) & 1}},
+		frame.FeatureResponse{Channel: channel, Sequence: sequence, Feature: frame.FeatureMaxAPDULength, Value: []byte{0, byte(status)}},
+		frame.DescriptionResponse{Description: frame.Description{Services: []frame.SupportedService{
+			{Family: frame.FamilyTunnelling, Version: 2},
+		}}},
 		frame.ConnectRequest{},
 	}
 	datagram := frame.Append(nil, rapid.SampledFrom(frames).Draw(t, "frame"))
@@ -218,13 +277,17 @@ func TestAnything(t *testing.T) {
 		if rapid.Bool().Draw(t, "fixed") {
 			cfg.FixedAddress = 0x11FB
 		}
+		cfg.Transport = rapid.SampledFrom([]Transport{TransportUDP, TransportAuto, TransportTCP}).Draw(t, "transport")
+		if rapid.Bool().Draw(t, "fallback") {
+			cfg.Fallbacks = []netip.AddrPort{netip.MustParseAddrPort("192.168.1.4:3671")}
+		}
 		random := rapid.Float64Range(0, 0.999999)
 		w := &world{t: t, start: epoch, now: epoch, results: map[uint64]int{}}
 		w.m = New(cfg, func() float64 { return random.Draw(t, "rnd") })
 		w.m.Start(w.now)
 		w.drain()
 		from := rapid.SampledFrom([]netip.AddrPort{
-			interfaceAddr, interfaceAddr, interfaceAddr, netip.MustParseAddrPort("192.168.1.9:3671"),
+			interfaceAddr, interfaceAddr, interfaceAddr, netip.MustParseAddrPort("192.168.1.9:3671"), netip.MustParseAddrPort("192.168.1.4:3671"),
 			netip.MustParseAddrPort("[::ffff:192.168.1.3]:3671"),
 		})
 		t.Repeat(map[string]func(*rapid.T){
@@ -234,6 +297,14 @@ func TestAnything(t *testing.T) {
 			},
 			"receive more": func(t *rapid.T) {
 				w.receive(from.Draw(t, "from"), w.drawDatagram(t))
+			},
+			"stream": func(t *rapid.T) { w.stream(w.drawDatagram(t)) },
+			"stream lost": func(*rapid.T) {
+				if w.dialing || w.open {
+					w.dialing, w.open = false, false
+					w.m.StreamLost(w.now, errors.New("reset"))
+					w.drain()
+				}
 			},
 			"answer":      func(*rapid.T) { w.answer() },
 			"answer more": func(*rapid.T) { w.answer() },
@@ -249,11 +320,12 @@ func TestAnything(t *testing.T) {
 			"write": func(t *rapid.T) {
 				w.writes++
 				ready := w.m.Ready()
+				known := w.m.link.stream && w.m.neverConfirms() // over TCP there is nothing to wait for then
 				w.m.Write(w.now, Write{
 					ID: w.writes, Command: frame.GroupValueWrite, Destination: 0x0A03, Data: []byte{1}, SixBit: true,
 				})
 				w.drain()
-				if ready == (w.results[w.writes] != 0) {
+				if ready == (w.results[w.writes] != 0) && (!known || !ready) {
 					t.Fatalf("ready %v, but the write has %d results at once", ready, w.results[w.writes])
 				}
 			},
@@ -341,19 +413,25 @@ func FuzzReceive(f *testing.F) {
 		frame.TunnellingAck{Channel: 7},
 		frame.FeatureInfo{Channel: 7, Feature: frame.FeatureBusStatus, Value: []byte{1}},
 	}
-	for phase := range uint8(4) {
+	for phase := range uint8(8) {
 		for _, s := range seeds {
 			f.Add(phase, frame.Append(nil, s))
 		}
 	}
 	f.Fuzz(func(t *testing.T, phase uint8, datagram []byte) {
-		m := New(Config{Control: interfaceAddr}, func() float64 { return 0.5 })
+		cfg := Config{Control: interfaceAddr}
+		if phase&4 != 0 {
+			cfg.Transport = TransportTCP
+		}
+		m := New(cfg, func() float64 { return 0.5 })
 		now := epoch
 		if phase%4 > 0 {
 			m.Start(now)
+			m.StreamOpened(now)
 		}
 		if phase%4 > 1 {
 			m.Receive(now, interfaceAddr, frame.Append(nil, seeds[0]))
+			m.ReceiveStream(now, frame.Append(nil, seeds[0]))
 			m.Write(now, Write{Command: frame.GroupValueRead, Destination: 1})
 		}
 		if phase%4 > 2 {
@@ -362,6 +440,7 @@ func FuzzReceive(f *testing.F) {
 		for range 3 {
 			outputs(m)
 			m.Receive(now, interfaceAddr, datagram)
+			m.ReceiveStream(now, datagram)
 			if n := outputs(m); n > maxOutputs {
 				t.Fatalf("%d outputs", n)
 			}

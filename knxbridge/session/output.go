@@ -8,16 +8,26 @@ import (
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 )
 
-// Output is something the machine wants done or known: one of Send, Telegram,
-// Result, StateChanged and Stopped. What it holds belongs to the receiver.
+// Output is something the machine wants done or known: one of Send, Dial, Hangup,
+// Telegram, Result, StateChanged and Stopped. What it holds belongs to the receiver.
 type Output interface{ output() }
 
-// Send is a datagram to be sent now. When it cannot be, tell the machine by
-// SendFailed or TransportLost.
+// Send is a frame to be sent now: as a datagram to To, or with Stream on the TCP
+// connection of the last Dial, whose peer splits the frames by their headers. When
+// it cannot be, tell the machine by SendFailed, TransportLost or StreamLost.
 type Send struct {
 	To       netip.AddrPort
+	Stream   bool
 	Datagram []byte
 }
+
+// Dial asks for a TCP connection. Answer by StreamOpened or StreamLost; there is
+// one at a time.
+type Dial struct{ To netip.AddrPort }
+
+// Hangup ends the TCP connection, or the attempt to open it, once what was sent
+// has left. Nothing of it may be told to the machine any more.
+type Hangup struct{}
 
 // Telegram is a group telegram seen on the bus, or, with Own, a write of ours
 // that the bus has confirmed.
@@ -51,12 +61,18 @@ type StateChanged struct {
 	// Assigned is our individual address; zero without a session, or when the
 	// interface did not tell.
 	Assigned frame.IndividualAddress
+	// Interface is the interface that granted the session, and TCP how it is
+	// spoken to; zero without a session.
+	Interface netip.AddrPort
+	TCP       bool
 }
 
 // Stopped is the last output: the machine has ended.
 type Stopped struct{}
 
 func (Send) output()         {}
+func (Dial) output()         {}
+func (Hangup) output()       {}
 func (Telegram) output()     {}
 func (Result) output()       {}
 func (StateChanged) output() {}
@@ -127,6 +143,10 @@ func (o Outcome) String() string {
 // ErrNotReady is the error of a Write that came while Ready was false.
 var ErrNotReady = errors.New("session: not ready for a write")
 
+// ErrTooLong is in the error of a Write that the interface would not carry, as it
+// told by its feature "maximum APDU length".
+var ErrTooLong = errors.New("the value is too long for the interface")
+
 // Counters count since New. They never go down.
 type Counters struct {
 	Connects           uint64 // CONNECT_REQUESTs sent
@@ -141,6 +161,8 @@ type Counters struct {
 	OwnTelegrams       uint64 // own writes confirmed
 	Negative           uint64 // negative confirmations
 	Unconfirmed        uint64 // writes without a confirmation
+	Failovers          uint64 // attempts that went on to another interface at once
+	Features           uint64 // answers and news about features of the interface
 	OtherFrames        uint64 // valid cEMI frames that are no group telegrams
 	Unparsable         uint64 // acknowledged requests whose cEMI made no sense
 	Malformed          uint64 // datagrams that are no KNXnet/IP frames

@@ -18,11 +18,13 @@ const (
 
 	// phaseConnecting: an attempt is under way. Sends a DISCONNECT_REQUEST if the
 	// interface has not confirmed the end of a session that we left, and waits 1 s
-	// for its answer; then CONNECT_REQUEST, once. Ignores tunnelled frames: their
-	// channel is not known yet. Ends with a CONNECT_RESPONSE (phaseUp, or
-	// phaseBackingOff when refused; phaseConnecting again when only the extended CRI
-	// was refused), with the transport failing, or 10 s after the CONNECT_REQUEST
-	// (both phaseBackingOff).
+	// for its answer; where the transport is not settled, a DESCRIPTION_REQUEST, and
+	// waits 1 s; then opens TCP, if it is to be that; then CONNECT_REQUEST, once.
+	// Ignores tunnelled frames: their channel is not known yet. Ends with a
+	// CONNECT_RESPONSE (phaseUp, or phaseBackingOff when refused; phaseConnecting
+	// again when only the extended CRI was refused), with the transport failing, or
+	// 10 s after the CONNECT_REQUEST (both phaseBackingOff; phaseConnecting again
+	// while there is another interface to try).
 	phaseConnecting
 
 	// phaseUp: the session exists. It is ONLINE unless something speaks against
@@ -58,7 +60,8 @@ type doubt uint8
 const (
 	doubtHeartbeat doubt = 1 << iota // a heartbeat is unanswered for 5 s
 	doubtAck                         // a request was not acknowledged
-	doubtBus                         // the interface says that its bus is down
+	doubtBus                         // a heartbeat's answer says that the bus is down
+	doubtBusStatus                   // the interface's feature says that the bus is down
 )
 
 // reason is what a session in doubt reports. The bus comes first because it
@@ -66,7 +69,7 @@ const (
 // explains it.
 func (d doubt) reason() Reason {
 	switch {
-	case d&doubtBus != 0:
+	case d&(doubtBus|doubtBusStatus) != 0:
 		return ReasonBusDown
 	case d&doubtAck != 0:
 		return ReasonAckMissing
@@ -79,6 +82,10 @@ func (d doubt) reason() Reason {
 
 // enter is the one place where the phase changes.
 func (m *Machine) enter(p phase) {
+	if m.stream != streamNone && p != phaseUp && p != phaseClosing {
+		m.stream = streamNone
+		m.emit(Hangup{})
+	}
 	m.phase = p
 	m.timers = [timerCount]time.Time{}
 }
@@ -116,6 +123,7 @@ func (m *Machine) report(now time.Time, s State, r Reason, message string, retry
 	next := StateChanged{State: s, Reason: r, Message: message, Since: now, RetryAt: retryAt}
 	if m.phase == phaseUp {
 		next.Assigned = m.link.assigned
+		next.Interface, next.TCP = m.peer.addr, m.link.stream
 	}
 	if m.reported.State == s {
 		next.Since = m.reported.Since
@@ -129,7 +137,7 @@ func (m *Machine) report(now time.Time, s State, r Reason, message string, retry
 
 // explain builds the sentence of a state: what is known, then what to do.
 func (m *Machine) explain(r Reason, detail string) string {
-	text := fmt.Sprintf("KNX interface %s %s", m.cfg.Control, r.what())
+	text := fmt.Sprintf("KNX interface %s %s", m.peer.addr, r.what())
 	if detail != "" {
 		text += " (" + detail + ")"
 	}

@@ -11,10 +11,13 @@ import (
 // request to be acknowledged, the ACK is the first output: servers drop a
 // tunnel two seconds after one missing ACK.
 func (m *Machine) Receive(now time.Time, from netip.AddrPort, datagram []byte) {
+	m.receive(now, origin{addr: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}, datagram)
+}
+
+func (m *Machine) receive(now time.Time, from origin, datagram []byte) {
 	if m.phase == phaseIdle || m.phase == phaseStopped {
 		return
 	}
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	f, err := frame.Parse(datagram)
 	if err != nil {
 		m.counters.Malformed++
@@ -26,20 +29,20 @@ func (m *Machine) Receive(now time.Time, from netip.AddrPort, datagram []byte) {
 	case frame.DisconnectRequest:
 		m.onDisconnectRequest(now, from, f)
 	case frame.DisconnectResponse:
-		m.onDisconnectResponse(now, f)
+		m.onDisconnectResponse(now, from, f)
+	case frame.DescriptionResponse:
+		m.onDescription(now, from, f)
 	case frame.TunnellingRequest:
 		if m.accept(now, from, f.Channel, f.Sequence) {
 			m.onCEMI(now, f.CEMI)
 		}
 	case frame.FeatureInfo:
-		// Counted and acknowledged as any request of the tunnel; what it tells is
-		// not used yet.
 		if m.accept(now, from, f.Channel, f.Sequence) {
-			m.counters.OtherFrames++
+			m.onFeature(now, f.Feature, f.Value)
 		}
 	case frame.FeatureResponse:
-		if m.accept(now, from, f.Channel, f.Sequence) {
-			m.counters.OtherFrames++
+		if m.accept(now, from, f.Channel, f.Sequence) && f.Code < featureFailed {
+			m.onFeature(now, f.Feature, f.Value)
 		}
 	case frame.TunnellingAck:
 		if m.ours(from, f.Channel) {
@@ -58,9 +61,12 @@ func (m *Machine) Receive(now time.Time, from netip.AddrPort, datagram []byte) {
 // host of our interface, which is the one we asked, the one that answered, or
 // the one it named for data. Another interface in the building may use the same
 // channel number.
-func (m *Machine) ours(from netip.AddrPort, channel uint8) bool {
-	a := from.Addr()
-	known := a == m.cfg.Control.Addr() || a == m.link.peer || a == m.link.data.Addr()
+func (m *Machine) ours(from origin, channel uint8) bool {
+	a := from.addr.Addr()
+	known := a == m.peer.addr.Addr() || a == m.link.grantor || a == m.link.data.Addr()
+	if m.link.stream || from.stream {
+		known = m.link.stream && from.stream
+	}
 	if m.phase == phaseUp && channel == m.link.channel && known {
 		return true
 	}
@@ -70,9 +76,14 @@ func (m *Machine) ours(from netip.AddrPort, channel uint8) bool {
 
 // accept applies the receive window (KNX 03_08_04 Tunnelling §2.6) to a request
 // of the tunnel and reports if it is to be processed.
-func (m *Machine) accept(now time.Time, from netip.AddrPort, channel, sequence uint8) bool {
+func (m *Machine) accept(now time.Time, from origin, channel, sequence uint8) bool {
 	if !m.ours(from, channel) {
 		return false
+	}
+	if from.stream {
+		// TCP keeps the order: there are no ACKs, and the counter does not matter
+		// (KNX 03_08_04 Tunnelling, TCP).
+		return true
 	}
 	switch sequence {
 	case m.link.receiveSequence:
@@ -110,6 +121,7 @@ func (m *Machine) onCEMI(now time.Time, cemi []byte) {
 		// Whatever its source: a device may share our address, and an interface may
 		// show what another of its clients sent with it.
 		m.counters.Telegrams++
+		m.settle(now, doubtBusStatus) // there is a bus
 		m.publish(data, false)
 	default:
 		m.counters.OtherFrames++

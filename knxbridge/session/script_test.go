@@ -22,14 +22,15 @@ var rewrite = flag.Bool("rewrite", false, "write the outputs of the golden scrip
 // script is blocks of commands, "----", and what the machine did, to the next
 // empty line. The commands are:
 //
-//	config [control=A:P] [local=A:P] [fixed=IA]   a new machine
+//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp]   a new machine
 //	start | stop | kick
 //	at +DURATION          time passes; what is due on the way is done when due
 //	late +DURATION        time passes, and only then what is due is done
 //	recv SERVICE k=v …    the interface sends (from=A:P, default its control endpoint)
 //	recv hex BYTES        the same, raw
 //	write ID GA COMMAND [HEX] [six] [prio=low|normal|urgent]
-//	sendfailed TEXT | transportlost TEXT
+//	recv … tcp            the same, over TCP
+//	sendfailed TEXT | transportlost TEXT | streamopened | streamlost TEXT
 //	message | ready | counters NAME…
 //	quiet N COMMAND       the command N times without output, {i} counts from 0
 //
@@ -170,6 +171,10 @@ func (p *player) run(command string) error {
 		p.m.SendFailed(p.now, errors.New(rest))
 	case "transportlost":
 		p.m.TransportLost(p.now, errors.New(rest))
+	case "streamopened":
+		p.m.StreamOpened(p.now)
+	case "streamlost":
+		p.m.StreamLost(p.now, errors.New(rest))
 	case "quiet":
 		return p.quiet(rest)
 	case "message":
@@ -197,6 +202,12 @@ func (p *player) runConfig(a arguments) error {
 	if v, ok := a["fixed"]; ok && err == nil {
 		cfg.FixedAddress, err = frame.ParseIndividualAddress(v)
 	}
+	if v, ok := a["fallback"]; ok && err == nil {
+		var addr netip.AddrPort
+		addr, err = netip.ParseAddrPort(v)
+		cfg.Fallbacks = []netip.AddrPort{addr}
+	}
+	cfg.Transport = map[string]Transport{"auto": TransportAuto, "tcp": TransportTCP}[a["transport"]]
 	p.config(cfg)
 	return err
 }
@@ -289,7 +300,11 @@ func (p *player) receive(a arguments) error {
 	if err != nil {
 		return err
 	}
-	p.m.Receive(p.now, from, datagram)
+	if _, tcp := a["tcp"]; tcp {
+		p.m.ReceiveStream(p.now, datagram)
+	} else {
+		p.m.Receive(p.now, from, datagram)
+	}
 	// The owner reuses its buffer: nothing may depend on it any more.
 	clear(datagram)
 	return nil
@@ -326,8 +341,19 @@ func datagramOf(a arguments) ([]byte, error) {
 		f = frame.DisconnectResponse{Channel: ch, Status: status}
 	case "tunnelling_ack":
 		f = frame.TunnellingAck{Channel: ch, Sequence: seq, Status: status}
-	case "feature_info":
-		f = frame.FeatureInfo{Channel: ch, Sequence: seq, Feature: frame.FeatureBusStatus, Value: []byte{1}}
+	case "description_response":
+		f = frame.DescriptionResponse{Description: frame.Description{Services: []frame.SupportedService{
+			{Family: frame.FamilyCore, Version: a.number("core")}, {Family: frame.FamilyTunnelling, Version: a.number("tunnelling")},
+		}}}
+	case "feature_info", "feature_response":
+		value, err := hex.DecodeString(a["value"])
+		if err != nil {
+			return nil, err
+		}
+		feature := frame.Feature(a.number("feature"))
+		if f = (frame.FeatureInfo{Channel: ch, Sequence: seq, Feature: feature, Value: value}); a["0"] == "feature_response" {
+			f = frame.FeatureResponse{Channel: ch, Sequence: seq, Feature: feature, Code: a.number("code"), Value: value}
+		}
 	case "tunnelling_request":
 		cemi, err := cemiOf(a)
 		if err != nil {
@@ -406,7 +432,14 @@ func (p *player) drain() {
 func (p *player) render(o Output) string {
 	switch o := o.(type) {
 	case Send:
+		if o.Stream {
+			return "send tcp " + p.renderDatagram(o.Datagram)
+		}
 		return fmt.Sprintf("send %s %s", o.To, p.renderDatagram(o.Datagram))
+	case Dial:
+		return fmt.Sprintf("dial %s", o.To)
+	case Hangup:
+		return "hangup"
 	case Telegram:
 		text := "telegram " + renderLData(o.LData)
 		if o.Own {
@@ -429,6 +462,12 @@ func (p *player) render(o Output) string {
 		}
 		if o.Assigned != 0 {
 			text += " as " + o.Assigned.String()
+		}
+		if o.Interface.IsValid() && o.Interface != interfaceAddr {
+			text += " at " + o.Interface.String()
+		}
+		if o.TCP {
+			text += " over tcp"
 		}
 		return text
 	case Stopped:
@@ -456,6 +495,12 @@ func (p *player) renderDatagram(datagram []byte) string {
 		text += fmt.Sprintf(" ch=%d control=%s", f.Channel, renderHPAI(f.Control))
 	case frame.DisconnectResponse:
 		text += fmt.Sprintf(" ch=%d %s", f.Channel, f.Status)
+	case frame.DescriptionRequest:
+		text += fmt.Sprintf(" control=%s", renderHPAI(f.Control))
+	case frame.FeatureGet:
+		text += fmt.Sprintf(" ch=%d seq=%d %s", f.Channel, f.Sequence, f.Feature)
+	case frame.FeatureSet:
+		text += fmt.Sprintf(" ch=%d seq=%d %s %x", f.Channel, f.Sequence, f.Feature, f.Value)
 	case frame.TunnellingAck:
 		text += fmt.Sprintf(" ch=%d seq=%d %s", f.Channel, f.Sequence, f.Status)
 	case frame.TunnellingRequest:
@@ -472,6 +517,9 @@ func (p *player) renderDatagram(datagram []byte) string {
 }
 
 func renderHPAI(h frame.HPAI) string {
+	if h.TCP {
+		return "tcp"
+	}
 	if !h.Addr.IsValid() {
 		return "route-back"
 	}

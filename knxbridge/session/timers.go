@@ -8,6 +8,8 @@ type timer uint8
 
 const (
 	timerConnect         timer = iota // CONNECT_REQUEST unanswered
+	timerDescribe                     // DESCRIPTION_REQUEST unanswered
+	timerDial                         // TCP connection not open
 	timerLeave                        // DISCONNECT_REQUEST before an attempt unanswered
 	timerRetry                        // next attempt
 	timerAck                          // TUNNELLING_REQUEST not acknowledged
@@ -16,6 +18,7 @@ const (
 	timerHeartbeatDoubt               // heartbeat unanswered: leave ONLINE
 	timerHeartbeatAnswer              // heartbeat unanswered: repeat or give up
 	timerHeartbeat                    // next heartbeat
+	timerFeature                      // ask for the bus status again
 	timerClose                        // DISCONNECT_REQUEST unanswered: give up
 	timerCloseRepeat                  // DISCONNECT_REQUEST unanswered: repeat
 	timerCount
@@ -56,8 +59,13 @@ func (m *Machine) expired(now time.Time, t timer) {
 	switch t {
 	case timerConnect:
 		m.connectUnanswered(now)
-	case timerLeave:
+	case timerDescribe:
 		m.requestConnection(now)
+	case timerDial:
+		m.emit(Hangup{})
+		m.StreamLost(now, errDialTimeout)
+	case timerLeave:
+		m.approach(now)
 	case timerRetry:
 		m.connect(now)
 	case timerAck:
@@ -72,6 +80,8 @@ func (m *Machine) expired(now time.Time, t timer) {
 		m.heartbeatUnanswered(now)
 	case timerHeartbeat:
 		m.heartbeat(now)
+	case timerFeature:
+		m.askBusStatus(now)
 	case timerClose:
 		m.stopped()
 	case timerCloseRepeat:

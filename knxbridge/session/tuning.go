@@ -16,8 +16,9 @@ const (
 	// than 22 s + 5 s after an answer.
 	heartbeatDoubt = 5 * time.Second
 
-	// busRecheck is the heartbeat's interval while the interface says that its bus
-	// is down.
+	// busRecheck is the interval of heartbeats, or of questions for the bus status,
+	// while the interface says that its bus is down. Where there is another
+	// interface, the second such heartbeat makes the session leave for it.
 	busRecheck = 10 * time.Second
 
 	// resyncTimeout is how long the session lives on without a valid request once
@@ -38,6 +39,13 @@ const (
 	// DISCONNECT_REQUEST for the session before. Sent together, the two requests
 	// could overtake each other, and an interface with one slot would refuse us.
 	leaveTimeout = time.Second
+
+	// describeTimeout is how long an attempt waits for the interface's description
+	// before it goes on over UDP, which every interface speaks.
+	describeTimeout = time.Second
+
+	// dialTimeout is how long a TCP connection may take to open.
+	dialTimeout = 10 * time.Second
 
 	// disconnectRepeat is the interval at which an unanswered DISCONNECT_REQUEST
 	// is sent again while stopping: a lost one leaks a slot for two minutes.

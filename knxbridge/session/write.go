@@ -54,7 +54,9 @@ func (w Write) Validate() error {
 type outgoing struct {
 	id       uint64
 	data     frame.LData
-	request  frame.TunnellingRequest
+	request  frame.Frame
+	sequence uint8
+	feature  bool // it is no write, but a question for a feature of the interface
 	tries    int
 	active   bool // waits for its ACK or its confirmation
 	acked    bool
@@ -65,7 +67,7 @@ type outgoing struct {
 // Ready reports if Write would send at once: the session is ONLINE, and no
 // other write is under way. The bus takes one telegram after the other.
 func (m *Machine) Ready() bool {
-	return m.phase == phaseUp && m.link.doubts == 0 && !m.write.active
+	return m.phase == phaseUp && m.link.doubts == 0 && !m.write.active && len(m.link.asks) == 0
 }
 
 // Write sends a telegram. Its Result follows: NotSent at once when the machine
@@ -74,6 +76,9 @@ func (m *Machine) Write(now time.Time, w Write) {
 	err := w.Validate()
 	if err == nil && !m.Ready() {
 		err = ErrNotReady
+	}
+	if most := m.link.maxAPDU; err == nil && most > 0 && !w.SixBit && 1+len(w.Data) > most {
+		err = fmt.Errorf("session: %w: it has %d bytes, allowed are %d", ErrTooLong, len(w.Data), most-1)
 	}
 	if err != nil {
 		m.emit(Result{ID: w.ID, Outcome: NotSent, Err: err})
@@ -95,9 +100,10 @@ func (m *Machine) Write(now time.Time, w Write) {
 		SixBit:      w.SixBit,
 	}
 	m.write = outgoing{
-		id:     w.ID,
-		data:   data,
-		active: true,
+		id:       w.ID,
+		data:     data,
+		active:   true,
+		sequence: m.link.sendSequence,
 		request: frame.TunnellingRequest{
 			Channel:  m.link.channel,
 			Sequence: m.link.sendSequence,
@@ -111,13 +117,17 @@ func (m *Machine) Write(now time.Time, w Write) {
 // sendRequest sends the write under way; a repeat is the same to the byte.
 func (m *Machine) sendRequest(now time.Time) {
 	m.write.tries++
-	m.send(m.link.data, m.write.request)
+	m.data(m.write.request)
+	if m.link.stream {
+		m.accepted(now) // there are no ACKs over TCP
+		return
+	}
 	m.arm(timerAck, now.Add(ackTimeout))
 }
 
 func (m *Machine) onAck(now time.Time, a frame.TunnellingAck) {
 	w := &m.write
-	if !w.active || w.acked || a.Sequence != w.request.Sequence {
+	if !w.active || w.acked || a.Sequence != w.sequence {
 		m.counters.Unexpected++
 		return
 	}
@@ -125,15 +135,25 @@ func (m *Machine) onAck(now time.Time, a frame.TunnellingAck) {
 		m.ackFailed(now)
 		return
 	}
-	w.acked = true
-	m.link.sendSequence++
 	m.disarm(timerAck)
 	m.proven(now, doubtAck)
+	m.accepted(now)
+}
+
+// accepted goes on with a request that the interface has: it may confirm.
+func (m *Machine) accepted(now time.Time) {
+	w := &m.write
+	w.acked = true
+	m.link.sendSequence++
 	switch {
+	case w.feature:
+		w.active = false
+		m.ask(now)
 	case w.heard:
 		w.active = false
+		m.ask(now)
 	case m.neverConfirms():
-		m.unconfirmed()
+		m.unconfirmed(now)
 	default:
 		m.arm(timerConfirm, now.Add(confirmTimeout))
 	}
@@ -145,7 +165,10 @@ func (m *Machine) onAck(now time.Time, a frame.TunnellingAck) {
 func (m *Machine) ackFailed(now time.Time) {
 	m.counters.AcksFailed++
 	if m.write.tries >= requestTries {
-		m.lose(now, loss{reason: ReasonAckMissing, disconnect: true})
+		if m.write.feature {
+			m.peer.mute = true // it says that it has features, and does not know the frames
+		}
+		m.lose(now, loss{reason: ReasonAckMissing, disconnect: true, dead: !m.write.feature})
 		return
 	}
 	m.counters.Repeats++
@@ -156,22 +179,23 @@ func (m *Machine) ackFailed(now time.Time) {
 
 // neverConfirms reports if the interface has been silent so often that waiting
 // for its confirmation is in vain. A single one ends that.
-func (m *Machine) neverConfirms() bool { return m.misses >= silentAfter }
+func (m *Machine) neverConfirms() bool { return m.peer.misses >= silentAfter }
 
-func (m *Machine) confirmMissing(time.Time) {
-	m.misses++
-	m.unconfirmed()
+func (m *Machine) confirmMissing(now time.Time) {
+	m.peer.misses++
+	m.unconfirmed(now)
 }
 
-func (m *Machine) unconfirmed() {
+func (m *Machine) unconfirmed(now time.Time) {
 	m.counters.Unconfirmed++
 	m.write.active = false
 	m.result(Unconfirmed)
+	m.ask(now)
 }
 
 // result answers the write under way, once.
 func (m *Machine) result(o Outcome) {
-	if m.write.answered {
+	if m.write.answered || m.write.feature {
 		return
 	}
 	m.write.answered = true
@@ -183,12 +207,12 @@ func (m *Machine) result(o Outcome) {
 // comes after its time is still published, since it tells what the bus did.
 func (m *Machine) onConfirmation(now time.Time, con frame.LData) {
 	w := &m.write
-	if w.tries == 0 || w.heard || !w.data.SameAPDU(con) {
+	if w.tries == 0 || w.feature || w.heard || !w.data.SameAPDU(con) {
 		m.counters.Unexpected++
 		return
 	}
 	w.heard = true
-	m.misses = 0
+	m.peer.misses = 0
 	if con.Failed {
 		m.counters.Negative++
 		m.result(Rejected)
@@ -201,8 +225,9 @@ func (m *Machine) onConfirmation(now time.Time, con frame.LData) {
 		m.publish(con, true)
 	}
 	m.disarm(timerConfirm)
+	m.proven(now, 0)
 	if w.acked {
 		w.active = false
+		m.ask(now)
 	}
-	m.proven(now, 0)
 }

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+)
+
+// frameCmd looks into frames. No gateway is asked.
+type frameCmd struct {
+	Decode frameDecodeCmd `cmd:"" help:"Say what a KNXnet/IP frame means."`
+}
+
+type frameDecodeCmd struct {
+	Output string   `short:"o" help:"Output: table for people, json for programs." enum:"table,json" default:"table"`
+	Hex    []string `arg:"" name:"hex" help:"The frame in hex, from its header 0610 on."`
+}
+
+// decodedFrame is a frame as programs read it; what does not apply is left out.
+// Data is the value of a telegram or of a feature in hex, or what follows the
+// part that is taken apart.
+type decodedFrame struct {
+	Service     string `json:"service"`
+	Channel     *uint8 `json:"channel,omitempty"`
+	Sequence    *uint8 `json:"sequence,omitempty"`
+	Message     string `json:"message,omitempty"`
+	Source      string `json:"source,omitempty"`
+	Destination string `json:"destination,omitempty"`
+	APCI        string `json:"apci,omitempty"`
+	Data        string `json:"data,omitempty"`
+
+	// details are for people alone.
+	details [][]string
+}
+
+// Run prints what the frame holds.
+func (c *frameDecodeCmd) Run(s *streams) error {
+	datagram, err := readHex(c.Hex)
+	if err != nil {
+		return err
+	}
+	decoded, err := decodeFrame(datagram)
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Output == "json" {
+		line, err := marshal(decoded)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, line)
+		return err
+	}
+	return printTable(s.out, []string{"FIELD", "VALUE"}, decoded.rows())
+}
+
+// rows lists the fields that apply, and the details.
+func (d *decodedFrame) rows() [][]string {
+	rows := [][]string{{"service", d.Service}}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	if d.Channel != nil {
+		add("channel", strconv.Itoa(int(*d.Channel)))
+	}
+	if d.Sequence != nil {
+		add("sequence", strconv.Itoa(int(*d.Sequence)))
+	}
+	add("message", d.Message)
+	add("source", d.Source)
+	add("destination", d.Destination)
+	add("apci", d.APCI)
+	add("data", d.Data)
+	return append(rows, d.details...)
+}
+
+func (d *decodedFrame) detail(name, format string, args ...any) {
+	d.details = append(d.details, []string{name, fmt.Sprintf(format, args...)})
+}
+
+// decodeFrame reads a frame and the cEMI message in it.
+func decodeFrame(datagram []byte) (*decodedFrame, error) {
+	f, err := frame.Parse(datagram)
+	if errors.Is(err, frame.ErrUnsupported) {
+		service, body, _ := frame.Split(datagram) // which Parse has done before
+		if !service.Known() {
+			return nil, err
+		}
+		return &decodedFrame{Service: service.String(), Data: hex.EncodeToString(body)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &decodedFrame{Service: f.Service().String()}
+	if err := d.take(f); err != nil {
+		return nil, fmt.Errorf("%v: %w", f.Service(), err)
+	}
+	return d, nil
+}
+
+// take reads the services of tunnelling and routing.
+func (d *decodedFrame) take(f frame.Frame) error {
+	switch f := f.(type) {
+	case frame.TunnellingRequest:
+		d.Channel, d.Sequence = &f.Channel, &f.Sequence
+		return d.takeCEMI(f.CEMI)
+	case frame.TunnellingAck:
+		d.Channel, d.Sequence = &f.Channel, &f.Sequence
+		d.status(f.Status)
+	case frame.FeatureGet:
+		d.takeFeature(f.Channel, f.Sequence, f.Feature, nil)
+	case frame.FeatureResponse:
+		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
+		d.detail("return code", "0x%02X", f.Code)
+	case frame.FeatureSet:
+		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
+	case frame.FeatureInfo:
+		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
+	case frame.RoutingIndication:
+		return d.takeCEMI(f.CEMI)
+	case frame.RoutingLost:
+		d.detail("lost", "%d", f.Lost)
+	case frame.RoutingBusy:
+		d.detail("wait", "%v", f.Wait)
+	default:
+		d.takeCore(f)
+	}
+	return nil
+}
+
+// takeCore reads the services that find devices and hold connections.
+func (d *decodedFrame) takeCore(f frame.Frame) {
+	switch f := f.(type) {
+	case frame.ConnectRequest:
+		d.endpoint("control endpoint", f.Control)
+		d.endpoint("data endpoint", f.Data)
+		d.detail("layer", "%v", f.Layer)
+		if f.Fixed != 0 {
+			d.detail("wants address", "%v", f.Fixed)
+		}
+	case frame.ConnectResponse:
+		d.status(f.Status)
+		if f.Status == frame.StatusNoError {
+			d.Channel = &f.Channel
+			d.endpoint("data endpoint", f.Data)
+			d.detail("assigned address", "%v", f.Assigned)
+		}
+	case frame.ConnectionStateRequest:
+		d.Channel = &f.Channel
+		d.endpoint("control endpoint", f.Control)
+	case frame.ConnectionStateResponse:
+		d.Channel = &f.Channel
+		d.status(f.Status)
+	case frame.DisconnectRequest:
+		d.Channel = &f.Channel
+		d.endpoint("control endpoint", f.Control)
+	case frame.DisconnectResponse:
+		d.Channel = &f.Channel
+		d.status(f.Status)
+	case frame.DescriptionRequest:
+		d.endpoint("control endpoint", f.Control)
+	case frame.DescriptionResponse:
+		d.description(f.Description)
+	case frame.SearchRequest:
+		d.endpoint("discovery endpoint", f.Discovery)
+	case frame.SearchResponse:
+		d.endpoint("control endpoint", f.Control)
+		d.description(f.Description)
+	}
+}
+
+func (d *decodedFrame) status(s frame.Status) {
+	d.detail("status", "0x%02X %v", uint8(s), s)
+}
+
+func (d *decodedFrame) endpoint(name string, h frame.HPAI) {
+	transport, address := "UDP", "route back"
+	if h.TCP {
+		transport = "TCP"
+	}
+	if h.Addr.IsValid() {
+		address = h.Addr.String()
+	}
+	d.detail(name, "%s %s", transport, address)
+}
+
+func (d *decodedFrame) description(description frame.Description) {
+	device := description.Device
+	d.detail("name", "%s", strconv.Quote(device.Name)) // the device's own text
+	d.detail("medium", "%v", device.Medium)
+	d.detail("address", "%v", device.Address)
+	d.detail("serial number", "%x", device.Serial)
+	d.detail("multicast", "%v", device.Multicast)
+	d.detail("MAC", "%x", device.MAC)
+	for _, s := range description.Services {
+		d.detail("supports", "%v version %d", s.Family, s.Version)
+	}
+	for _, a := range description.Addresses {
+		d.detail("further address", "%v", a)
+	}
+}
+
+func (d *decodedFrame) takeFeature(channel, sequence uint8, feature frame.Feature, value []byte) {
+	d.Channel, d.Sequence, d.Data = &channel, &sequence, hex.EncodeToString(value)
+	d.detail("feature", "%d %v", uint8(feature), feature)
+}
+
+// takeCEMI reads a cEMI message. Those that carry no telegram keep their bytes.
+func (d *decodedFrame) takeCEMI(cemi []byte) error {
+	code, some := frame.MessageOf(cemi)
+	if !some || !code.Known() {
+		return fmt.Errorf("cEMI of %d bytes without a message code that the standard knows", len(cemi))
+	}
+	d.Message = code.String()
+	switch code {
+	case frame.LDataReq, frame.LDataInd, frame.LDataCon:
+		l, err := frame.ParseLData(cemi)
+		if err != nil {
+			return err
+		}
+		if code == frame.LDataCon {
+			d.detail("confirmation", "%s", map[bool]string{false: "positive", true: "negative: nobody on the bus acknowledged it"}[l.Failed])
+		}
+		d.takeLData(l)
+	case frame.LBusmonInd:
+		return d.takeBusmonitor(cemi)
+	default:
+		d.Data = hex.EncodeToString(cemi[1:])
+		return nil
+	}
+	return d.takeInfo(cemi)
+}
+
+func (d *decodedFrame) takeInfo(cemi []byte) error {
+	items, err := frame.ParseInfo(cemi)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		d.detail(item.Type.String(), "%x", item.Data)
+	}
+	return nil
+}
+
+func (d *decodedFrame) takeLData(l frame.LData) {
+	d.Source = l.Source.String()
+	d.Destination = frame.IndividualAddress(l.Destination).String()
+	if l.Group {
+		d.Destination = frame.GroupAddress(l.Destination).String()
+	}
+	if l.TPCI != 0 {
+		d.detail("transport", "%v", l.TPCI)
+	}
+	if !l.TPCI.Control() {
+		d.APCI, d.Data = l.APCI.String(), hex.EncodeToString(l.Data)
+	}
+	d.detail("priority", "%v", l.Priority)
+	d.detail("hop count", "%d", l.HopCount)
+	if l.Repeated {
+		d.detail("repeated", "yes")
+	}
+	if l.SixBit {
+		d.detail("size", "6 bits or less")
+	}
+}
+
+// takeBusmonitor shows the telegram that was heard, or its bytes where they are
+// no whole frame: a busmonitor hears collisions too.
+func (d *decodedFrame) takeBusmonitor(cemi []byte) error {
+	b, err := frame.ParseBusmonitor(cemi)
+	if err != nil {
+		return err
+	}
+	heard, err := frame.ParseTP1(b.Frame)
+	switch {
+	case err != nil:
+		d.Data = hex.EncodeToString(b.Frame)
+		d.detail("heard", "%v", err)
+	case heard.Kind == frame.TP1Data:
+		d.detail("heard", "%v", heard.Kind)
+		d.takeLData(heard.LData)
+	default:
+		d.Data = hex.EncodeToString(b.Frame)
+		d.detail("heard", "%v", heard.Kind)
+	}
+	var flags []string
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{{b.FrameError, "frame error"}, {b.BitError, "bit error"}, {b.ParityError, "parity error"}, {b.Lost, "frames lost before"}} {
+		if flag.set {
+			flags = append(flags, flag.name)
+		}
+	}
+	d.detail("busmonitor", "%s", strings.Join(append([]string{fmt.Sprintf("frame %d at tick %d", b.Sequence, b.Timestamp)}, flags...), ", "))
+	return nil
+}
