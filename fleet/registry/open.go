@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/rs/zerolog"
 
@@ -25,8 +24,9 @@ var checkPlace = keyset.Place{Field: "check"}
 type Config struct {
 	// Bucket holds the records: the engine's Registry.
 	Bucket *engine.Bucket
-	// Keyset is the path of the keyset file. It is made when there is none and
-	// nothing has been sealed yet.
+	// Keyset is the path of the keyset file, the same that the engine was opened
+	// with. Over an engine without keys it is made when there is none and nothing
+	// has been sealed yet.
 	Keyset string
 	// Log receives what the registry has to say. The zero value is silent.
 	Log zerolog.Logger
@@ -48,22 +48,13 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the registry: %w", err)
 	}
-	var keys *keyset.Keyset
-	if sealed {
-		keys, err = keyset.Load(cfg.Keyset)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("the registry holds secrets sealed with a keyset, but %s is missing: put the file back from your backup (only with it can the secrets be opened), or name another data directory to begin with an empty registry; nothing was changed", cfg.Keyset)
-		}
-	} else {
-		var created bool
-		keys, created, err = keyset.LoadOrCreate(cfg.Keyset)
-		if created {
-			cfg.Log.Info().Str("keyset", cfg.Keyset).
-				Msg("made a new keyset, which seals all secrets; back it up apart from the data, they are lost without it")
-		}
-	}
+	keys, created, err := keyset.OpenOrCreate(cfg.Keyset, sealed)
 	if err != nil {
 		return nil, err
+	}
+	if created {
+		cfg.Log.Info().Str("keyset", cfg.Keyset).
+			Msg("made a new keyset, which seals all secrets; back it up apart from the data, they are lost without it")
 	}
 	if warning := keys.Warning(); warning != "" {
 		cfg.Log.Warn().Msg(warning)

@@ -81,6 +81,19 @@ func LoadOrCreate(path string) (k *Keyset, created bool, err error) {
 	return k, err == nil, err
 }
 
+// OpenOrCreate reads the keyset in the file at path. When there is none it makes
+// one, unless something has been sealed already: then only the lost file opens it.
+func OpenOrCreate(path string, sealed bool) (k *Keyset, created bool, err error) {
+	if !sealed {
+		return LoadOrCreate(path)
+	}
+	k, err = Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, fmt.Errorf("secrets were sealed with a keyset, but %s is missing: put the file back from your backup (only with it can they be opened), or name another data directory to begin anew; nothing was changed", path)
+	}
+	return k, false, err
+}
+
 // Path returns the name of the file that the keyset came from.
 func (k *Keyset) Path() string { return k.path }
 
