@@ -54,36 +54,6 @@ func (s *buildingService) GetBuilding(ctx context.Context, request *knxfleetv1.G
 	return &knxfleetv1.GetBuildingResponse{Building: s.view(building)}, nil
 }
 
-func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1.ListBuildingsRequest) (*knxfleetv1.ListBuildingsResponse, error) {
-	selected, err := newSelection(nil, request.GetLabelSelector(), request.GetStates())
-	if err != nil {
-		return nil, err
-	}
-	if order := request.GetOrderBy(); order != "" && order != "id" {
-		return nil, notBuilt("order_by other than id")
-	}
-	buildings, err := s.registry.List(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	views := make([]*knxfleetv1.Building, 0, len(buildings))
-	whole := make(map[string]registry.Building, len(buildings))
-	for _, b := range buildings {
-		v := &knxfleetv1.Building{Id: b.ID, Labels: b.Labels, Status: statusToProto(s.status(b))}
-		if selected.match(v) {
-			views = append(views, v)
-			whole[b.ID] = b
-		}
-	}
-	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken(), func(v *knxfleetv1.Building) *knxfleetv1.Building {
-		return s.view(whole[v.GetId()])
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &knxfleetv1.ListBuildingsResponse{Buildings: page, NextPageToken: next, TotalSize: int32(len(views))}, nil
-}
-
 func (s *buildingService) DeleteBuilding(ctx context.Context, request *knxfleetv1.DeleteBuildingRequest) (*knxfleetv1.DeleteBuildingResponse, error) {
 	revision, err := registry.ParseEtag(request.GetEtag())
 	if err != nil {

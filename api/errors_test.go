@@ -147,7 +147,7 @@ func TestOutcomes(t *testing.T) {
 var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
-	"ImportGroupAddresses": true, "ListGroupAddresses": true,
+	"ImportGroupAddresses": true, "ListGroupAddresses": true, "UpdateBuilding": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
@@ -173,7 +173,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 			}
 		}
 	}
-	if missing < 15 {
+	if missing < 5 {
 		t.Errorf("only %d methods are not built; correct this test", missing)
 	}
 }

@@ -85,44 +85,67 @@ func (r *Registry) Update(ctx context.Context, id string, revision uint64, chang
 	}
 }
 
+// Preview is Update without storing anything: it returns what the building would
+// be, at the revision that it has now.
+func (r *Registry) Preview(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
+	p, err := r.plan(ctx, id, revision, change)
+	return p.building, err
+}
+
 func (r *Registry) update(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
-	entry, err := r.entry(ctx, id)
-	if err != nil {
-		return Building{}, err
+	p, err := r.plan(ctx, id, revision, change)
+	if err != nil || !p.differs {
+		return p.building, err
 	}
-	if revision != 0 && revision != entry.Revision {
-		return Building{}, &BuildingError{id, ErrConflict}
-	}
-	old, err := r.decode(entry)
-	if err != nil {
-		return Building{}, err
-	}
-	b := old.Clone()
-	if err := change(&b); err != nil {
-		return Building{}, err
-	}
-	if b.ID != old.ID {
-		return Building{}, &FieldError{"id", "cannot be changed; create another building"}
-	}
-	b.CreatedAt, b.UpdatedAt, b.Generation, b.Revision = old.CreatedAt, old.UpdatedAt, old.Generation, old.Revision
-	b.SetDefaults()
-	if err := b.Validate(); err != nil {
-		return Building{}, err
-	}
-	if reflect.DeepEqual(b, old) {
-		return b, nil
-	}
-	b.UpdatedAt = now()
-	b.Generation++
+	b := p.building
 	value, err := encodeRecord(b, r.keys)
 	if err != nil {
 		return Building{}, err
 	}
-	b.Revision, err = r.bucket.Update(ctx, entry.Key, value, entry.Revision)
+	b.Revision, err = r.bucket.Update(ctx, p.entry.Key, value, p.entry.Revision)
 	if err != nil {
 		return Building{}, failure(id, err)
 	}
 	return b, nil
+}
+
+// planned is a change that was checked and not yet stored.
+type planned struct {
+	building Building // as it would be
+	differs  bool     // from what is stored
+	entry    engine.Entry
+}
+
+func (r *Registry) plan(ctx context.Context, id string, revision uint64, change func(*Building) error) (planned, error) {
+	entry, err := r.entry(ctx, id)
+	if err != nil {
+		return planned{}, err
+	}
+	if revision != 0 && revision != entry.Revision {
+		return planned{}, &BuildingError{id, ErrConflict}
+	}
+	old, err := r.decode(entry)
+	if err != nil {
+		return planned{}, err
+	}
+	b := old.Clone()
+	if err := change(&b); err != nil {
+		return planned{}, err
+	}
+	if b.ID != old.ID {
+		return planned{}, &FieldError{"id", "cannot be changed; create another building"}
+	}
+	b.CreatedAt, b.UpdatedAt, b.Generation, b.Revision = old.CreatedAt, old.UpdatedAt, old.Generation, old.Revision
+	b.SetDefaults()
+	if err := b.Validate(); err != nil {
+		return planned{}, err
+	}
+	p := planned{building: b, differs: !reflect.DeepEqual(b, old), entry: entry}
+	if p.differs {
+		p.building.UpdatedAt = now()
+		p.building.Generation++
+	}
+	return p, nil
 }
 
 // Delete removes a building together with its earlier revisions. It fails with
