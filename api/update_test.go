@@ -59,7 +59,9 @@ func TestUpdateByMask(t *testing.T) {
 		{
 			"tunnel.endpoint,knx.endpoint",
 			&knxfleetv1.Building{Tunnel: &knxfleetv1.TunnelConfig{Endpoint: "new.example.org:1"}, Knx: &knxfleetv1.KnxConfig{Endpoint: "192.168.1.4"}},
-			func(b *knxfleetv1.Building) { b.Tunnel.Endpoint, b.Knx.Endpoint = "new.example.org:1", "192.168.1.4:3671" },
+			func(b *knxfleetv1.Building) {
+				b.Tunnel.Endpoint, b.Knx.Endpoint = "new.example.org:1", "192.168.1.4:3671"
+			},
 		},
 		{"tunnel.endpoint", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) { b.Tunnel.Endpoint = "" }},
 		{"tunnel.addresses", &knxfleetv1.Building{Tunnel: &knxfleetv1.TunnelConfig{Addresses: []string{"10.0.0.2/24"}}}, func(b *knxfleetv1.Building) {
