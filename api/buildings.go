@@ -101,6 +101,21 @@ func (s *buildingService) setEnabled(ctx context.Context, id, etag string, enabl
 	return s.view(building), nil
 }
 
+func (s *buildingService) ReconnectBuilding(ctx context.Context, request *knxfleetv1.ReconnectBuildingRequest) (*knxfleetv1.ReconnectBuildingResponse, error) {
+	building, err := s.registry.Get(ctx, request.GetId())
+	switch {
+	case err != nil:
+		return nil, err
+	case !building.Enabled:
+		return nil, &registry.BuildingError{ID: building.ID, Cause: fleet.ErrDisabled}
+	}
+	err = s.fleet.Reconnect(ctx, building.ID, request.GetTunnel())
+	if err != nil && !errors.Is(err, registry.ErrNotFound) { // which was created a moment ago, and is about to start
+		return nil, err
+	}
+	return &knxfleetv1.ReconnectBuildingResponse{Building: s.view(building)}, nil
+}
+
 func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsRequest, stream knxfleetv1.BuildingService_WatchBuildingsServer) error {
 	if request.GetResumeToken() != "" {
 		return notBuilt("resuming a watch (resume_token)")

@@ -76,6 +76,7 @@ var answers = []answer{
 	{errFileTooLarge, codes.ResourceExhausted, "FILE_TOO_LARGE"},
 	{errImportsBusy, codes.ResourceExhausted, "IMPORTS_BUSY"},
 	{errSlowUpload, codes.DeadlineExceeded, "UPLOAD_TOO_SLOW"},
+	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},

@@ -41,6 +41,7 @@ var promised = map[error]struct {
 	errFileTooLarge:          {codes.ResourceExhausted, "FILE_TOO_LARGE"},
 	errImportsBusy:           {codes.ResourceExhausted, "IMPORTS_BUSY"},
 	errSlowUpload:            {codes.DeadlineExceeded, "UPLOAD_TOO_SLOW"},
+	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	fleet.ErrQueueFull:       {codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
@@ -147,7 +148,7 @@ func TestOutcomes(t *testing.T) {
 var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
-	"ImportGroupAddresses": true, "ListGroupAddresses": true, "UpdateBuilding": true,
+	"ImportGroupAddresses": true, "ListGroupAddresses": true, "UpdateBuilding": true, "ReconnectBuilding": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {

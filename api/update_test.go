@@ -260,3 +260,29 @@ func TestUpdateByREST(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestReconnectBuilding(t *testing.T) {
+	g := start(t)
+	g.create(t, g.building("hq"))
+	first := g.eventually(t, "hq", func(s *knxfleetv1.BuildingStatus) bool { return s.GetState() == knxfleetv1.State_STATE_HANDSHAKING })
+	again, err := g.buildings.ReconnectBuilding(t.Context(), &knxfleetv1.ReconnectBuildingRequest{Id: "hq"})
+	noError(t, err)
+	if got := again.GetBuilding().GetStatus().GetEpoch(); got != first.GetStatus().GetEpoch() {
+		t.Errorf("the session alone: epoch %d after %d", got, first.GetStatus().GetEpoch())
+	}
+	_, err = g.buildings.ReconnectBuilding(t.Context(), &knxfleetv1.ReconnectBuildingRequest{Id: "hq", Tunnel: true})
+	noError(t, err)
+	g.eventually(t, "hq", func(s *knxfleetv1.BuildingStatus) bool {
+		return s.GetState() == knxfleetv1.State_STATE_HANDSHAKING && s.GetEpoch() > first.GetStatus().GetEpoch()
+	})
+	_, err = g.buildings.DisableBuilding(t.Context(), &knxfleetv1.DisableBuildingRequest{Id: "hq"})
+	noError(t, err)
+	_, err = g.buildings.ReconnectBuilding(t.Context(), &knxfleetv1.ReconnectBuildingRequest{Id: "hq"})
+	if info, _ := refused(t, err, codes.FailedPrecondition, "BUILDING_DISABLED", "enable it first"); info.GetMetadata()["building"] != "hq" {
+		t.Errorf("metadata %v", info.GetMetadata())
+	}
+	_, err = g.buildings.ReconnectBuilding(t.Context(), &knxfleetv1.ReconnectBuildingRequest{Id: "nowhere"})
+	refused(t, err, codes.NotFound, "BUILDING_NOT_FOUND", "nowhere")
+	_, err = g.buildings.ReconnectBuilding(t.Context(), &knxfleetv1.ReconnectBuildingRequest{})
+	wrongField(t, err, "id")
+}

@@ -211,3 +211,17 @@ func (c *switchFlags) each(s *streams, do func(knxfleetv1.BuildingServiceClient,
 		return nil
 	})
 }
+
+type buildingsReconnectCmd struct {
+	switchFlags
+
+	Tunnel bool `help:"Also rebuild the tunnel and look the router's name up again."`
+}
+
+// Run reconnects the buildings, one after the other.
+func (c *buildingsReconnectCmd) Run(ctx context.Context, s *streams) error {
+	return c.each(s, func(buildings knxfleetv1.BuildingServiceClient, id string) (*knxfleetv1.Building, error) {
+		reconnected, err := buildings.ReconnectBuilding(ctx, &knxfleetv1.ReconnectBuildingRequest{Id: id, Tunnel: c.Tunnel})
+		return reconnected.GetBuilding(), err
+	})
+}
