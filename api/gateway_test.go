@@ -82,7 +82,7 @@ func startWith(t *testing.T, with setup) *gateway {
 	noError(t, err)
 	g.hub = fleet.NewHub()
 	all := fleet.New(fleet.Config{
-		Desired: g.registry, Ownership: ownership.New(store.Fleet()), Tunnels: exchange, Hub: g.hub, Tables: g.tables,
+		Desired: g.registry, Ownership: ownership.New(store.Fleet(), store.Journal().Loss() != ""), Tunnels: exchange, Hub: g.hub, Tables: g.tables,
 		Resolver: net.DefaultResolver, Log: log,
 	})
 	if with.probe == nil {

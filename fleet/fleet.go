@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
@@ -29,7 +30,7 @@ type Desired interface {
 type Ownership interface {
 	// Claim takes a building and returns the epoch of the site that may start
 	// now, higher than every epoch of that building before.
-	Claim(ctx context.Context, building string) (epoch uint64, err error)
+	Claim(ctx context.Context, building string) (ownership.Claimed, error)
 	// Release gives a building back after its site has ended.
 	Release(ctx context.Context, building string) error
 }
@@ -356,11 +357,11 @@ func (f *Fleet) runSite(ctx context.Context, s *site) {
 
 func (f *Fleet) claimAndRun(ctx context.Context, s *site) error {
 	id := s.building.ID
-	epoch, err := f.cfg.Ownership.Claim(ctx, id)
+	claimed, err := f.cfg.Ownership.Claim(ctx, id)
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}
-	s.epoch = epoch
+	s.epoch = claimed.Epoch
 	f.mu.Lock()
 	f.live[id] = s
 	f.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/internal/simulator"
@@ -52,8 +53,11 @@ func (k keepingTunnels) Open(cfg tunnel.Config, dev tun.Device, log zerolog.Logg
 // epochs is the ownership of one process, in memory.
 type epochs struct{ last atomic.Uint64 }
 
-func (e *epochs) Claim(context.Context, string) (uint64, error) { return e.last.Add(1), nil }
-func (e *epochs) Release(context.Context, string) error         { return nil }
+func (e *epochs) Claim(context.Context, string) (ownership.Claimed, error) {
+	return ownership.Claimed{Epoch: e.last.Add(1)}, nil
+}
+
+func (e *epochs) Release(context.Context, string) error { return nil }
 
 // desiredBuildings is what is desired, in memory.
 type desiredBuildings struct {

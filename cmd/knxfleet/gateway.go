@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,12 +35,12 @@ type gateway struct {
 // openGateway opens what the gateway holds: the data directory and the tunnels'
 // sockets.
 func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.Logger) (*gateway, error) {
-	store, err := engine.Open(ctx, engine.Config{Dir: dataDir, Log: log})
+	store, err := engine.Open(ctx, engineConfig(dataDir, log))
 	if err != nil {
 		return nil, err
 	}
 	buildings, err := registry.Open(ctx, registry.Config{
-		Bucket: store.Registry(), Keyset: filepath.Join(dataDir, "keyset.json"), Log: log,
+		Bucket: store.Registry(), Keyset: keysetPath(dataDir), Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -56,7 +55,7 @@ func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.
 	}
 	hub := fleet.NewHub()
 	all := fleet.New(fleet.Config{
-		Desired: buildings, Ownership: ownership.New(store.Fleet()), Tunnels: exchange, Hub: hub,
+		Desired: buildings, Ownership: ownership.New(store.Fleet(), store.Journal().Loss() != ""), Tunnels: exchange, Hub: hub,
 		Tables: groupAddresses, Resolver: net.DefaultResolver, Log: log,
 	})
 	return &gateway{

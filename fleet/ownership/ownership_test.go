@@ -24,7 +24,7 @@ func open(t *testing.T, dir string) (*ownership.Claims, *engine.Engine) {
 			t.Error(err)
 		}
 	})
-	return ownership.New(e.Fleet()), e
+	return ownership.New(e.Fleet(), false), e
 }
 
 // epochs claims buildings and insists that every epoch is higher than the last.
@@ -32,10 +32,11 @@ type epochs struct{ last uint64 }
 
 func (e *epochs) claim(t *testing.T, c *ownership.Claims, building string) {
 	t.Helper()
-	epoch, err := c.Claim(t.Context(), building)
+	claimed, err := c.Claim(t.Context(), building)
 	if err != nil {
 		t.Fatal(err)
 	}
+	epoch := claimed.Epoch
 	if epoch <= e.last {
 		t.Errorf("epoch %d of building %s after %d", epoch, building, e.last)
 	}
@@ -83,6 +84,78 @@ func TestEpochsRise(t *testing.T) {
 	}
 }
 
+func TestClaimTellsHowTheLastOneEnded(t *testing.T) {
+	dir := t.TempDir()
+	claims, _ := open(t, dir)
+	claim := func(c *ownership.Claims, building string) ownership.Claimed {
+		t.Helper()
+		claimed, err := c.Claim(t.Context(), building)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claimed
+	}
+	first := claim(claims, "hq")
+	if first.Unclean || first.Previous != 0 || first.Epoch == 0 {
+		t.Errorf("the first claim: %+v", first)
+	}
+	lab := claim(claims, "lab")
+	if err := claims.Release(t.Context(), "lab"); err != nil {
+		t.Fatal(err)
+	}
+
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := open(t, crashed)
+	second := claim(after, "hq")
+	if !second.Unclean || second.Previous != first.Epoch || second.Epoch <= first.Epoch {
+		t.Errorf("after a crash: %+v after %+v", second, first)
+	}
+	if again := claim(after, "lab"); again.Unclean || again.Previous != lab.Epoch || again.Epoch <= second.Epoch {
+		t.Errorf("after a release and a crash: %+v after %+v", again, lab)
+	}
+	third := claim(after, "hq")
+	if !third.Unclean || third.Previous != second.Epoch {
+		t.Errorf("without a release: %+v after %+v", third, second)
+	}
+	if err := after.Release(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	if last := claim(after, "hq"); last.Unclean || last.Previous != third.Epoch {
+		t.Errorf("after a release: %+v after %+v", last, third)
+	}
+}
+
+func TestAfterALossTheFirstClaimIsUnclean(t *testing.T) {
+	claims, e := open(t, t.TempDir())
+	before, err := claims.Claim(t.Context(), "hq")
+	if err == nil {
+		err = claims.Release(t.Context(), "hq")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	suspect := ownership.New(e.Fleet(), true)
+	first, err := suspect.Claim(t.Context(), "hq")
+	if err != nil || !first.Unclean || first.Previous != before.Epoch {
+		t.Errorf("the first claim: %+v, %v", first, err)
+	}
+	if err := suspect.Release(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := suspect.Claim(t.Context(), "hq"); err != nil || second.Unclean || second.Previous != first.Epoch {
+		t.Errorf("the second claim: %+v, %v", second, err)
+	}
+	if err := suspect.Forget(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := suspect.Claim(t.Context(), "hq"); err != nil || last.Previous != 0 || last.Epoch <= first.Epoch {
+		t.Errorf("after it was forgotten: %+v, %v", last, err)
+	}
+}
+
 func TestClaimFailsWithoutTheStore(t *testing.T) {
 	claims, e := open(t, t.TempDir())
 	if _, err := claims.Claim(t.Context(), "no.such..id"); err == nil {
@@ -90,14 +163,14 @@ func TestClaimFailsWithoutTheStore(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if epoch, err := claims.Claim(cancelled, "hq"); err == nil || epoch != 0 {
-		t.Errorf("with a cancelled context: epoch %d, %v", epoch, err)
+	if claimed, err := claims.Claim(cancelled, "hq"); err == nil || claimed != (ownership.Claimed{}) {
+		t.Errorf("with a cancelled context: %+v, %v", claimed, err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if epoch, err := claims.Claim(t.Context(), "hq"); err == nil || epoch != 0 {
-		t.Errorf("after close: epoch %d, %v", epoch, err)
+	if claimed, err := claims.Claim(t.Context(), "hq"); err == nil || claimed != (ownership.Claimed{}) {
+		t.Errorf("after close: %+v, %v", claimed, err)
 	}
 	if err := claims.Release(t.Context(), "hq"); err == nil {
 		t.Error("a release after close succeeded")

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
@@ -39,7 +38,7 @@ const (
 	fleetMaxBytes = 64 << 20
 	// A table of 200 addresses is some 4 KiB and has no history.
 	tablesMaxBytes = 1 << 30
-	maxStore       = registryMaxBytes + fleetMaxBytes + tablesMaxBytes
+	maxStore       = registryMaxBytes + fleetMaxBytes + tablesMaxBytes + MaxJournalBytes
 
 	// operationTimeout bounds every single operation, whatever the caller's
 	// context allows. A write waits for one fsync.
@@ -66,9 +65,10 @@ var (
 // safe for concurrent use and take at most ten seconds; but Watch, which runs
 // until it is told to end.
 type Bucket struct {
-	name string
-	kv   jetstream.KeyValue
-	log  zerolog.Logger
+	name  string
+	kv    jetstream.KeyValue
+	marks *marks
+	log   zerolog.Logger
 	// closed is closed with the connection.
 	closed <-chan struct{}
 	// resync is resyncInterval; tests shorten it.
@@ -84,30 +84,27 @@ type Entry struct {
 
 // openBuckets opens the buckets and creates those that known does not name.
 func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
-	js, err := jetstream.New(e.conn)
-	if err != nil {
-		return fmt.Errorf("open the store: %w", err)
-	}
 	open := func(cfg jetstream.KeyValueConfig) (*Bucket, error) {
 		ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 		defer cancel()
 		cfg.Storage = jetstream.FileStorage
 		cfg.Replicas = 1
-		kv, err := js.KeyValue(ctx, cfg.Bucket)
+		kv, err := e.js.KeyValue(ctx, cfg.Bucket)
 		switch {
 		case err == nil:
-			kv, err = reconfigure(ctx, js, kv, cfg)
+			kv, err = reconfigure(ctx, e.js, kv, cfg)
 		case !errors.Is(err, jetstream.ErrBucketNotFound):
 		case slices.Contains(known.Buckets, cfg.Bucket):
 			return nil, fmt.Errorf("bucket %s was here and cannot be recovered (see the log): restore the directory from a backup; nothing was changed", cfg.Bucket)
 		default:
-			kv, err = js.CreateKeyValue(ctx, cfg)
+			kv, err = e.js.CreateKeyValue(ctx, cfg)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open bucket %s: %w", cfg.Bucket, err)
 		}
-		return &Bucket{name: cfg.Bucket, kv: kv, log: e.log, closed: e.disconnected, resync: resyncInterval}, nil
+		return &Bucket{name: cfg.Bucket, kv: kv, marks: e.marks, log: e.log, closed: e.disconnected, resync: resyncInterval}, nil
 	}
+	var err error
 	e.registry, err = open(jetstream.KeyValueConfig{
 		Bucket:       registryBucket,
 		Description:  "buildings as desired",
@@ -202,8 +199,12 @@ func (b *Bucket) write(ctx context.Context, verb, key string, do func(context.Co
 	if err != nil {
 		return 0, b.failure(ctx, verb, key, err)
 	}
+	b.marks.raise(b.name, revision)
 	return revision, nil
 }
+
+// stream is the server's name of the bucket.
+func (b *Bucket) stream() string { return "KV_" + b.name }
 
 // failure turns the client library's error into one of ours. ctx is the
 // caller's.
@@ -221,12 +222,6 @@ func (b *Bucket) failure(ctx context.Context, verb, key string, err error) error
 		return wrap(ErrConflict)
 	case errors.Is(err, jetstream.ErrInvalidKey):
 		return wrap(err)
-	case ctx.Err() != nil:
-		return wrap(ctx.Err())
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
-		return wrap(fmt.Errorf("%w: it is closed", ErrUnavailable))
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return wrap(fmt.Errorf("%w: no answer within %v", ErrUnavailable, operationTimeout))
 	}
-	return wrap(fmt.Errorf("%w: %w", ErrUnavailable, err))
+	return wrap(unavailable(ctx, err))
 }

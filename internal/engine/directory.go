@@ -81,6 +81,8 @@ func accessError(dir, what string, err error) error {
 type manifest struct {
 	Version int      `json:"v"`
 	Buckets []string `json:"buckets"`
+	// Encrypted says that a key belongs to the store.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 func readManifest(dir string) (*manifest, error) {
@@ -101,14 +103,14 @@ func readManifest(dir string) (*manifest, error) {
 	return m, nil
 }
 
-// writeManifest stores a manifest that names every bucket, unless it does so
-// already.
-func writeManifest(dir string, m *manifest) error {
+// writeManifest stores a manifest that names every bucket and says whether the
+// store is encrypted, unless it does so already.
+func writeManifest(dir string, m *manifest, encrypted bool) error {
 	names := []string{fleetBucket, tablesBucket, registryBucket}
-	if slices.Equal(m.Buckets, names) {
+	if slices.Equal(m.Buckets, names) && m.Encrypted == encrypted {
 		return nil
 	}
-	m.Buckets = names
+	m.Buckets, m.Encrypted = names, encrypted
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err

@@ -2,14 +2,15 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
 
@@ -18,33 +19,54 @@ type Config struct {
 	// Dir is the data directory. It is made, with mode 0700, when it does not
 	// exist; its parents too.
 	Dir string
+	// Keys seals the key that the store is encrypted with. Nil leaves a new store
+	// in clear; an encrypted one does not open without.
+	Keys Keys
+	// NoJournal keeps no journal: Engine.Journal returns nil. One that exists is
+	// left to age.
+	NoJournal bool
+	// Journal bounds the journal. What is zero stays as it is, or gets its default
+	// when the journal is made.
+	Journal Limits
+	// AcceptLoss opens a store from which something is missing and goes on with
+	// what could be read. Without it such a store is refused until it was opened
+	// with it once.
+	AcceptLoss bool
 	// Log receives what the engine has to say. The zero value is silent.
 	Log zerolog.Logger
+
+	// space tells the free space; tests replace it.
+	space func(dir string) (Space, error)
 }
 
 // Engine is an open data directory. Its methods are safe for concurrent use.
 type Engine struct {
-	dir    string
-	log    zerolog.Logger
-	lock   *flock.Flock
-	server *server.Server
-	conn   *nats.Conn
+	dir  string
+	log  zerolog.Logger
+	lock *flock.Flock
+	host *host
+	conn *nats.Conn
+	js   jetstream.JetStream
 	// disconnected is closed when the connection has been closed for good.
 	disconnected chan struct{}
+	marks        *marks
+	guard        *guard
+	keeper       *keeper
 
 	registry *Bucket
 	fleet    *Bucket
 	tables   *Bucket
+	journal  *Journal // nil without one
 
 	closing  sync.Once
 	closeErr error
 }
 
 // Open locks the data directory, starts the store over it, and creates the
-// buckets that do not exist yet. It refuses a directory that another process
-// holds, that it cannot write, or from which a bucket has vanished; a refusal
-// changes nothing that was stored. Cancelling ctx gives up; ctx has no
-// meaning once Open has returned.
+// buckets and the journal that do not exist yet. It refuses a directory that
+// another process holds, that it cannot write, whose store its keys do not open,
+// or from which something is missing; a refusal changes nothing that was stored.
+// Cancelling ctx gives up; ctx has no meaning once Open has returned.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	dir, err := prepareDirectory(cfg.Dir, cfg.Log)
 	if err != nil {
@@ -54,8 +76,16 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openLocked(ctx, cfg, dir, lock)
+}
+
+// openLocked is Open from the lock on. It gives the lock back when it fails.
+func openLocked(ctx context.Context, cfg Config, dir string, lock *flock.Flock) (*Engine, error) {
+	if cfg.space == nil {
+		cfg.space = freeSpace
+	}
 	e := &Engine{dir: dir, log: cfg.Log, lock: lock}
-	if err := e.start(ctx); err != nil {
+	if err := e.start(ctx, cfg); err != nil {
 		// Close can only repeat that the start failed.
 		_ = e.Close()
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
@@ -63,21 +93,57 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) start(ctx context.Context) error {
+func (e *Engine) start(ctx context.Context, cfg Config) error {
 	known, err := readManifest(e.dir)
 	if err != nil {
 		return err
 	}
-	if e.server, err = startServer(ctx, e.dir, e.log); err != nil {
+	if err := checkDamage(e.dir, cfg.AcceptLoss); err != nil {
 		return err
 	}
-	if e.conn, e.disconnected, err = connect(e.server, e.log); err != nil {
+	key, err := openStoreKey(e.dir, known, cfg.Keys)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if err := encryptStore(ctx, e.dir, key, e.log); err != nil {
+			return err
+		}
+	}
+	if e.marks, err = openMarks(e.dir); err != nil {
+		return err
+	}
+	e.guard = &guard{dir: e.dir, space: cfg.space, log: e.log}
+	e.guard.look()
+	e.host = &host{dir: e.dir, key: key, log: e.log}
+	if err := e.host.start(ctx); err != nil {
+		return err
+	}
+	if e.conn, e.disconnected, err = connect(e.host, e.log); err != nil {
+		return err
+	}
+	if e.js, err = jetstream.New(e.conn); err != nil {
 		return err
 	}
 	if err := e.openBuckets(ctx, known); err != nil {
 		return err
 	}
-	return writeManifest(e.dir, known)
+	if err := e.verify(ctx, cfg.AcceptLoss); err != nil {
+		return err
+	}
+	if !cfg.NoJournal {
+		if e.journal, err = e.openJournal(ctx, cfg.Journal); err != nil {
+			return err
+		}
+	}
+	if err := e.finishRestore(ctx); err != nil {
+		return err
+	}
+	e.keeper = startKeeper(e)
+	if err := writeManifest(e.dir, known, key != ""); err != nil {
+		return err
+	}
+	return forgetDamage(e.dir)
 }
 
 // Registry returns the bucket of the buildings as desired.
@@ -91,23 +157,37 @@ func (e *Engine) Fleet() *Bucket { return e.fleet }
 // have up to MaxTableValue bytes.
 func (e *Engine) Tables() *Bucket { return e.tables }
 
+// Journal returns the log of records by building, or nil with Config.NoJournal.
+// A nil journal takes nothing and has nothing.
+func (e *Engine) Journal() *Journal { return e.journal }
+
+// buckets are all of them.
+func (e *Engine) buckets() []*Bucket { return []*Bucket{e.registry, e.fleet, e.tables} }
+
 // Probe tells whether the store takes writes, by writing. Nothing else
-// tells: a store whose disk is full still calls itself ready.
+// tells: a store whose disk is full still calls itself ready. It fails with
+// ErrNoSpace while so little space is left that the journal takes nothing,
+// although the rest may still be written.
 func (e *Engine) Probe(ctx context.Context) error {
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
-	_, err := e.fleet.Put(ctx, probeKey, []byte(now))
-	return err
+	if _, err := e.fleet.Put(ctx, probeKey, []byte(now)); err != nil {
+		return err
+	}
+	return e.guard.refusal()
 }
 
 // Close ends the connection, stops the store, waits for both, and releases
-// the data directory. It may be called more than once and from several
-// goroutines; each call returns when all is done.
+// the data directory. Records that were appended are stored first, within
+// bounds. It may be called more than once and from several goroutines; each
+// call returns when all is done.
 func (e *Engine) Close() error {
 	e.closing.Do(func() { e.closeErr = e.close() })
 	return e.closeErr
 }
 
 func (e *Engine) close() error {
+	e.keeper.close()
+	e.journal.close()
 	if e.conn != nil {
 		// Drain lets callbacks finish and then closes, after drainTimeout at
 		// the latest. It fails only on a connection that is closed already.
@@ -116,12 +196,16 @@ func (e *Engine) close() error {
 		}
 		<-e.disconnected
 	}
-	if e.server != nil {
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
+	var journalErr error
+	if e.host != nil {
+		e.host.stop()
+		journalErr = e.journal.ended()
 	}
-	if err := e.lock.Unlock(); err != nil {
-		return fmt.Errorf("data directory %s: release the lock: %w", e.dir, err)
+	if e.marks != nil {
+		e.marks.close()
+	}
+	if err := errors.Join(journalErr, e.lock.Unlock()); err != nil {
+		return fmt.Errorf("data directory %s: close: %w", e.dir, err)
 	}
 	return nil
 }

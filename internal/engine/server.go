@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -12,29 +13,66 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// drainTimeout bounds how long Close waits for callbacks to finish.
-const drainTimeout = 5 * time.Second
+const (
+	// drainTimeout bounds how long Close waits for callbacks to finish.
+	drainTimeout = 5 * time.Second
+	// reconnectPause is the wait between attempts to reach a server that is
+	// being replaced.
+	reconnectPause = 100 * time.Millisecond
+)
 
-// startServer starts the embedded server over dir and returns when everything
-// stored has been recovered.
-func startServer(ctx context.Context, dir string, log zerolog.Logger) (*server.Server, error) {
+// host runs the embedded server, and puts a new one in its place when it has to.
+// The in-process connection follows by itself.
+type host struct {
+	dir string
+	// key encrypts all that the server stores; empty: nothing is encrypted.
+	key string
+	log zerolog.Logger
+
+	mu      sync.Mutex
+	current *server.Server // nil while none runs
+}
+
+var errNotRunning = errors.New("the store does not run")
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (h *host) InProcessConn() (net.Conn, error) {
+	s := h.server()
+	if s == nil {
+		return nil, errNotRunning
+	}
+	return s.InProcessConn()
+}
+
+func (h *host) server() *server.Server {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current
+}
+
+// start starts the server and returns when everything stored has been
+// recovered.
+func (h *host) start(ctx context.Context) error {
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "knxfleet",
 		DontListen:             true,
 		NoSigs:                 true,
 		JetStream:              true,
 		DisableJetStreamBanner: true,
-		StoreDir:               dir,
+		StoreDir:               h.dir,
 		JetStreamMaxStore:      maxStore,
+		JetStreamKey:           h.key,
+		JetStreamCipher:        server.AES,
 		MaxPayload:             MaxTableValue + valueOverhead,
 		// Without it a power cut loses what was written in the last minutes,
-		// up to whole buckets. With it, acknowledged means durable.
+		// up to whole buckets. With it, acknowledged means durable. The journal
+		// has a persist mode of its own.
 		SyncAlways: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("configure the store: %w", err)
+		return fmt.Errorf("configure the store: %w", err)
 	}
-	bridge := &serverLog{log: log}
+	bridge := &serverLog{log: h.log}
 	s.SetLoggerV2(bridge, false, false, false)
 
 	started := make(chan struct{})
@@ -55,19 +93,50 @@ func startServer(ctx context.Context, dir string, log zerolog.Logger) (*server.S
 		<-started // a server must not be shut down while it starts
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, err
+		return err
 	}
-	return s, nil
+	h.mu.Lock()
+	h.current = s
+	h.mu.Unlock()
+	return nil
+}
+
+// stop ends the server, if one runs, and waits for it.
+func (h *host) stop() {
+	h.mu.Lock()
+	s := h.current
+	h.current = nil
+	h.mu.Unlock()
+	if s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+// broken tells what keeps the server from storing, as far as it says so itself:
+// after a write error a stream takes nothing any more, and does not answer.
+func (h *host) broken() error {
+	s := h.server()
+	if s == nil {
+		return errNotRunning
+	}
+	var all []error
+	for _, e := range s.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		all = append(all, errors.New(e.Error))
+	}
+	return errors.Join(all...)
 }
 
 // connect opens the in-process connection. The channel is closed once the
 // connection is closed for good.
-func connect(s *server.Server, log zerolog.Logger) (*nats.Conn, chan struct{}, error) {
+func connect(h *host, log zerolog.Logger) (*nats.Conn, chan struct{}, error) {
 	closed := make(chan struct{})
 	conn, err := nats.Connect("",
-		nats.InProcessServer(s),
+		nats.InProcessServer(h),
 		nats.Name("knxfleet"),
 		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectPause),
+		nats.ReconnectJitter(0, 0),
 		// A write is on its way to the store or it has failed; it never waits
 		// in a buffer for a reconnect.
 		nats.ReconnectBufSize(-1),
