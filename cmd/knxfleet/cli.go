@@ -31,6 +31,7 @@ type cli struct {
 	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
 	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
+	Keyset    keysetCmd    `cmd:"" help:"Make and rotate the keyset that seals all secrets."`
 	Engine    engineCmd    `cmd:"" help:"Check, back up and restore the data directory of a gateway that does not run."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

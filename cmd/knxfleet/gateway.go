@@ -16,6 +16,7 @@ import (
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/internal/engine"
+	"github.com/knxfleet/knxfleet/internal/keyset"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
@@ -30,17 +31,20 @@ type gateway struct {
 	hub      *fleet.Hub
 	fleet    *fleet.Fleet
 	server   *api.Server
+
+	followKeyset func(context.Context) error
 }
 
 // openGateway opens what the gateway holds: the data directory and the tunnels'
 // sockets.
-func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.Logger) (*gateway, error) {
-	store, err := engine.Open(ctx, engineConfig(dataDir, log))
+func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway, error) {
+	config := engineConfig(c.DataDir, c.keysetFlags, log)
+	store, err := engine.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	buildings, err := registry.Open(ctx, registry.Config{
-		Bucket: store.Registry(), Keyset: keysetPath(dataDir), Log: log,
+		Bucket: store.Registry(), Keyset: c.keysetFlags.source(c.DataDir), Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -49,7 +53,7 @@ func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: tunnelListen, Log: log})
+	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: c.TunnelListen, Log: log})
 	if err != nil {
 		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
 	}
@@ -60,6 +64,9 @@ func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.
 	})
 	return &gateway{
 		log: log, store: store, exchange: exchange, hub: hub, fleet: all,
+		followKeyset: func(ctx context.Context) error {
+			return buildings.FollowKeyset(ctx, keyset.StoreKeyFile(engine.StoreKeyPath(c.DataDir)))
+		},
 		server: api.New(api.Config{Registry: buildings, Tables: groupAddresses, Fleet: all, Hub: hub, Probe: store.Probe, Metrics: newMetrics(all, hub, exchange), Log: log}),
 	}, nil
 }
@@ -74,6 +81,7 @@ func (g *gateway) run(ctx context.Context, grpcListener, httpListener net.Listen
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return g.fleet.Run(ctx) })
+	parts.Go(func() error { return g.followKeyset(ctx) })
 	parts.Go(func() error { return g.server.Serve(grpcListener) })
 	parts.Go(func() error { return g.server.ServeHTTP(httpListener) })
 	parts.Go(func() error {

@@ -18,9 +18,12 @@ type serveCmd struct {
 	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
-	Insecure     bool            `help:"Serve the API beyond this machine without TLS and authentication."`
-	LogLevel     string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat    string          `enum:"text,json" default:"text" help:"text or json."`
+
+	keysetFlags
+
+	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run is the gateway.
@@ -36,7 +39,7 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer httpListener.Close() // as above
-	g, err := openGateway(ctx, c.DataDir, c.TunnelListen, log)
+	g, err := openGateway(ctx, c, log)
 	if err != nil {
 		return err
 	}
