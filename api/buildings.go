@@ -56,38 +56,6 @@ func (s *buildingService) GetBuilding(ctx context.Context, request *knxfleetv1.G
 	return &knxfleetv1.GetBuildingResponse{Building: view}, nil
 }
 
-func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1.ListBuildingsRequest) (*knxfleetv1.ListBuildingsResponse, error) {
-	selected, err := newSelection(nil, request.GetLabelSelector(), request.GetStates())
-	if err != nil {
-		return nil, err
-	}
-	if order := request.GetOrderBy(); order != "" && order != "id" {
-		return nil, notBuilt("order_by other than id")
-	}
-	buildings, err := s.registry.List(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	views := make([]*knxfleetv1.Building, 0, len(buildings))
-	whole := make(map[string]registry.Building, len(buildings))
-	for _, b := range buildings {
-		v := &knxfleetv1.Building{Id: b.ID, Labels: b.Labels, Status: statusToProto(s.status(b))}
-		if selected.match(v) {
-			views = append(views, v)
-			whole[b.ID] = b
-		}
-	}
-	page, next, err := paginate(views, request.GetPageSize(), request.GetPageToken(), func(v *knxfleetv1.Building) *knxfleetv1.Building {
-		view := s.view(whole[v.GetId()])
-		view.Status.Journal = s.kept(ctx, v.GetId(), false)
-		return view
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &knxfleetv1.ListBuildingsResponse{Buildings: page, NextPageToken: next, TotalSize: int32(len(views))}, nil
-}
-
 func (s *buildingService) DeleteBuilding(ctx context.Context, request *knxfleetv1.DeleteBuildingRequest) (*knxfleetv1.DeleteBuildingResponse, error) {
 	revision, err := registry.ParseEtag(request.GetEtag())
 	if err != nil {
@@ -133,6 +101,21 @@ func (s *buildingService) setEnabled(ctx context.Context, id, etag string, enabl
 		return nil, err
 	}
 	return s.view(building), nil
+}
+
+func (s *buildingService) ReconnectBuilding(ctx context.Context, request *knxfleetv1.ReconnectBuildingRequest) (*knxfleetv1.ReconnectBuildingResponse, error) {
+	building, err := s.registry.Get(ctx, request.GetId())
+	switch {
+	case err != nil:
+		return nil, err
+	case !building.Enabled:
+		return nil, &registry.BuildingError{ID: building.ID, Cause: fleet.ErrDisabled}
+	}
+	err = s.fleet.Reconnect(ctx, building.ID, request.GetTunnel())
+	if err != nil && !errors.Is(err, registry.ErrNotFound) { // which was created a moment ago, and is about to start
+		return nil, err
+	}
+	return &knxfleetv1.ReconnectBuildingResponse{Building: s.view(building)}, nil
 }
 
 func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsRequest, stream knxfleetv1.BuildingService_WatchBuildingsServer) error {

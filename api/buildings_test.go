@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/knxfleet/knxfleet/fleet/registry"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -114,42 +115,102 @@ func TestListRefusals(t *testing.T) {
 		_, err := g.buildings.ListBuildings(t.Context(), c.request)
 		wrongField(t, err, c.field)
 	}
-	_, err := g.buildings.ListBuildings(t.Context(), &knxfleetv1.ListBuildingsRequest{OrderBy: "since desc"})
-	refused(t, err, codes.Unimplemented, "NOT_BUILT", "order_by")
+	for i := range 2 {
+		g.create(t, g.building(fmt.Sprintf("b%d", i)))
+	}
+	first, err := g.buildings.ListBuildings(t.Context(), &knxfleetv1.ListBuildingsRequest{PageSize: 1})
+	noError(t, err)
+	for _, other := range []*knxfleetv1.ListBuildingsRequest{
+		{OrderBy: "id desc"}, {LabelSelector: "region"}, {States: []knxfleetv1.State{knxfleetv1.State_STATE_ONLINE}},
+	} {
+		other.PageToken = first.GetNextPageToken()
+		_, err := g.buildings.ListBuildings(t.Context(), other)
+		wrongField(t, err, "page_token")
+	}
+	_, err = g.buildings.ListBuildings(t.Context(), &knxfleetv1.ListBuildingsRequest{PageSize: 7, OrderBy: " ", PageToken: first.GetNextPageToken()})
+	noError(t, err)
 }
 
-func TestPaginate(t *testing.T) {
-	var many []*knxfleetv1.Building
-	for i := range 1500 {
-		many = append(many, &knxfleetv1.Building{Id: fmt.Sprintf("b%04d", i)})
+// Every order comes in full over pages of one, forwards and back.
+func TestListOrders(t *testing.T) {
+	g := start(t)
+	for i, name := range []string{"Delta", "alpha", "", "Charlie", "bravo"} {
+		b := g.building(fmt.Sprintf("b%d", i))
+		b.DisplayName, b.Disabled = name, i < 2
+		g.create(t, b)
 	}
-	for _, c := range []struct{ size, want int32 }{{0, 100}, {1, 1}, {1000, 1000}, {1001, 1000}, {1 << 30, 1000}} {
-		page, next, err := paginate(many, c.size, "", nil)
-		if err != nil || len(page) != int(c.want) || next == "" {
-			t.Errorf("size %d: %d buildings, next %q, %v; want %d and a next page", c.size, len(page), next, err, c.want)
+	for _, id := range []string{"b0", "b1"} {
+		g.eventually(t, id, func(s *knxfleetv1.BuildingStatus) bool { return s.GetState() == knxfleetv1.State_STATE_DISABLED })
+	}
+	for _, id := range []string{"b2", "b3", "b4"} {
+		g.eventually(t, id, func(s *knxfleetv1.BuildingStatus) bool { return s.GetState() == knxfleetv1.State_STATE_HANDSHAKING })
+	}
+	_, err := g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "b1", Labels: map[string]string{"a": "b"}}})
+	noError(t, err)
+	for order, want := range map[string]string{
+		"":                 "b0 b1 b2 b3 b4",
+		"id desc":          "b4 b3 b2 b1 b0",
+		"display_name":     "b2 b1 b4 b3 b0",
+		"state":            "b0 b1 b2 b3 b4",
+		"state desc":       "b4 b3 b2 b1 b0",
+		"created_at":       "b0 b1 b2 b3 b4",
+		"updated_at desc":  "b1 b4 b3 b2 b0",
+		"last_telegram_at": "b0 b1 b2 b3 b4",
+	} {
+		request := &knxfleetv1.ListBuildingsRequest{OrderBy: order, PageSize: 1}
+		var got []string
+		for {
+			page, err := g.buildings.ListBuildings(t.Context(), request)
+			noError(t, err)
+			got = append(got, idsOf(page.GetBuildings())...)
+			if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+				break
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: got %v, want %s", order, got, want)
 		}
 	}
-	// Large buildings make small pages, and still every one of them comes.
-	for _, b := range many {
-		b.DisplayName = strings.Repeat("x", 10_000)
+	for _, order := range []string{"name", "id asc", "desc", "id desc desc", "ID"} {
+		_, err := g.buildings.ListBuildings(t.Context(), &knxfleetv1.ListBuildingsRequest{OrderBy: order})
+		wrongField(t, err, "order_by")
 	}
-	token, got := "", 0
+}
+
+// Large buildings make small pages, and still every one of them comes.
+func TestPagesStaySmall(t *testing.T) {
+	byID, err := newOrder("")
+	noError(t, err)
+	var rows []row
+	for i := range 1500 {
+		id := fmt.Sprintf("b%04d", i)
+		rows = append(rows, row{place: place{ID: id}, building: registry.Building{ID: id, DisplayName: strings.Repeat("x", 10_000)}})
+	}
+	var after *place
+	got := 0
 	for {
-		page, next, err := paginate(many, 1000, token, nil)
-		noError(t, err)
+		page, last := byID.page(rows, after, 1000)
 		if size := len(page) * 10_000; size > 4<<20-1<<20 {
 			t.Fatalf("a page of %d bytes, too close to the 4 MiB that clients take", size)
 		}
 		got += len(page)
-		if token = next; token == "" {
+		if after = last; after == nil {
 			break
 		}
 	}
-	if got != len(many) {
-		t.Errorf("%d of %d buildings came", got, len(many))
+	if got != len(rows) {
+		t.Errorf("%d of %d buildings came", got, len(rows))
 	}
-	if page, next, err := paginate(nil, 0, "", nil); err != nil || len(page) != 0 || next != "" {
-		t.Errorf("of nothing: %v %q %v", page, next, err)
+	if page, last := byID.page(nil, nil, 100); len(page) != 0 || last != nil {
+		t.Errorf("of nothing: %v %v", page, last)
+	}
+	for _, c := range []struct {
+		asked int32
+		want  int
+	}{{0, 100}, {1, 1}, {1000, 1000}, {1001, 1000}, {1 << 30, 1000}} {
+		if got, err := pageSize(c.asked); got != c.want || err != nil {
+			t.Errorf("page size %d becomes %d, %v; want %d", c.asked, got, err, c.want)
+		}
 	}
 }
 

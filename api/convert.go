@@ -134,7 +134,7 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 
 func statusToProto(s fleet.Status) *knxfleetv1.BuildingStatus {
 	status := &knxfleetv1.BuildingStatus{
-		State:              knxfleetv1.State(knxfleetv1.State_value["STATE_"+s.State.String()]),
+		State:              stateToProto(s.State),
 		Reason:             s.Reason,
 		Message:            s.Message,
 		Since:              timestamp(s.Since),
@@ -152,6 +152,10 @@ func statusToProto(s fleet.Status) *knxfleetv1.BuildingStatus {
 		status.KnxTransport = "udp"
 	}
 	return status
+}
+
+func stateToProto(s fleet.State) knxfleetv1.State {
+	return knxfleetv1.State(knxfleetv1.State_value["STATE_"+s.String()])
 }
 
 func texts[T fmt.Stringer](values []T) []string {

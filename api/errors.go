@@ -80,6 +80,7 @@ var answers = []answer{
 	{journal.ErrBadToken, codes.InvalidArgument, "TOKEN_INVALID"},
 	{journal.ErrOff, codes.FailedPrecondition, "JOURNAL_OFF"},
 	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},

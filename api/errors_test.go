@@ -45,6 +45,7 @@ var promised = map[error]struct {
 	journal.ErrBadToken:      {codes.InvalidArgument, "TOKEN_INVALID"},
 	journal.ErrOff:           {codes.FailedPrecondition, "JOURNAL_OFF"},
 	journal.ErrNoHistory:     {codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	fleet.ErrQueueFull:       {codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
@@ -152,6 +153,7 @@ var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
+	"UpdateBuilding": true, "ReconnectBuilding": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
@@ -177,7 +179,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 			}
 		}
 	}
-	if missing < 10 {
+	if missing < 5 {
 		t.Errorf("only %d methods are not built; correct this test", missing)
 	}
 }

@@ -128,7 +128,8 @@ func TestRESTErrors(t *testing.T) {
 	g.rest(t, "POST", "/v1/buildings", g.json(t, "hq", "a=b"), 409)
 	g.rest(t, "POST", "/v1/buildings", `{"building":{"id":"x","displayName":"`+strings.Repeat("x", maxRequest)+`"}}`, 400)
 	g.rest(t, "GET", "/v1/buildings?pageToken=%21", "", 400)
-	g.rest(t, "POST", "/v1/buildings/hq:reconnect", "{}", 501)
+	g.rest(t, "POST", "/v1/buildings/hq:reconnect", "{}", 400) // it is disabled
+	g.rest(t, "POST", "/v1/buildings/hq:diagnose", "{}", 501)
 	g.rest(t, "GET", "/v1/nothing", "", 404)
 }
 

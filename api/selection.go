@@ -1,14 +1,11 @@
 package api
 
 import (
-	"encoding/base64"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/knxfleet/knxfleet/fleet/registry"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -83,40 +80,4 @@ func pageSize(asked int32) (int, error) {
 	default:
 		return min(int(asked), maxPageSize), nil
 	}
-}
-
-// paginate cuts one page out of buildings that are sorted by id. The token is the
-// last id of the page before, so buildings may come and go between pages. A page
-// ends early before it is too large for its client. complete, unless nil, makes
-// whole what is on the page: buildings need no more than id, labels and status to
-// be selected, and there may be thousands of them.
-func paginate(buildings []*knxfleetv1.Building, size int32, token string, complete func(*knxfleetv1.Building) *knxfleetv1.Building) (page []*knxfleetv1.Building, next string, err error) {
-	most, err := pageSize(size)
-	if err != nil {
-		return nil, "", err
-	}
-	after, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || token != "" && registry.ValidateID(string(after)) != nil {
-		return nil, "", invalid("page_token", "is none of ours; send back next_page_token as it came")
-	}
-	start := 0
-	if len(after) > 0 {
-		at, found := slices.BinarySearchFunc(buildings, string(after), func(b *knxfleetv1.Building, id string) int {
-			return strings.Compare(b.GetId(), id)
-		})
-		if start = at; found {
-			start++
-		}
-	}
-	page = slices.Clone(buildings[start:min(start+most, len(buildings))])
-	if complete != nil {
-		for i, b := range page {
-			page[i] = complete(b)
-		}
-	}
-	page = page[:fitting(page)]
-	if start+len(page) < len(buildings) {
-		next = base64.RawURLEncoding.EncodeToString([]byte(page[len(page)-1].GetId()))
-	}
-	return page, next, nil
 }

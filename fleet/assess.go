@@ -35,7 +35,10 @@ func (s *site) answering(now time.Time) bool {
 // not work gives the reason, but an ONLINE session proves all below it.
 func (s *site) assess(now time.Time, lookupErr error, answering bool) Status {
 	knx := s.session.Load()
-	status := Status{Epoch: s.epoch, ObservedGeneration: s.desired.Load().Generation}
+	if s.sessions.renewing {
+		knx = nil // what it says is how it ends
+	}
+	status := Status{Epoch: s.epoch, ObservedGeneration: s.applied.Generation}
 	if endpoint := s.tunnel.Endpoint(); endpoint.IsValid() {
 		status.Endpoint = endpoint.String()
 	}
@@ -57,14 +60,14 @@ func (s *site) assess(now time.Time, lookupErr error, answering bool) Status {
 	status.Reason, status.Message, status.RetryAt = string(knx.Reason), knx.Message, knx.RetryAt
 	if knx.Assigned != 0 {
 		status.Assigned = knx.Assigned.String()
-		status.Interface = s.building.KNX.Interface.String()
+		status.Interface = s.applied.KNX.Interface.String()
 	}
 	return status
 }
 
 // assessTunnel says why there is no tunnel.
 func (s *site) assessTunnel(status *Status, now time.Time, lookupErr error) {
-	config := &s.building.Tunnel
+	config := &s.applied.Tunnel
 	status.State = StateHandshaking
 	switch {
 	case config.Endpoint.IsZero():
@@ -139,6 +142,6 @@ func (s *site) live(status *Status) {
 		SentDatagrams:     wire.TxDatagrams,
 		ReceivedBytes:     wire.RxBytes,
 		SentBytes:         wire.TxBytes,
-		Session:           s.bridge.Stats(),
+		Session:           s.sessions.stats(),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -59,6 +60,9 @@ func (b *board) desire(building registry.Building) {
 	defer b.mu.Unlock()
 	kind := ChangeUpdated
 	v := b.views[building.ID]
+	if v != nil && reflect.DeepEqual(v.Building, building) {
+		return // its record was written again, with nothing new in it
+	}
 	if v == nil {
 		v = &View{Status: NewBuilding(building)}
 		b.views[building.ID] = v

@@ -25,6 +25,7 @@ const (
 // looked up. It does no I/O and keeps no clock.
 type endpoints struct {
 	endpoint   tunnel.Endpoint
+	fresh      bool // it was named while the site ran, and not called yet
 	rnd        func() float64
 	candidates []netip.AddrPort
 	current    netip.AddrPort
@@ -37,10 +38,16 @@ func newEndpoints(endpoint tunnel.Endpoint, rnd func() float64) *endpoints {
 	return &endpoints{endpoint: endpoint, rnd: rnd}
 }
 
+// rename starts over with another endpoint: it is called also if the router
+// answers where it was called so far.
+func (e *endpoints) rename(endpoint tunnel.Endpoint) {
+	*e = endpoints{endpoint: endpoint, rnd: e.rnd, fresh: true}
+}
+
 // due reports whether a look-up should start: at once at first, and then only
 // while the router does not answer.
 func (e *endpoints) due(now time.Time, answering bool) bool {
-	if e.endpoint.IsZero() || answering {
+	if e.endpoint.IsZero() || answering && !e.fresh {
 		return false
 	}
 	return !now.Before(e.again)
@@ -57,6 +64,7 @@ func (e *endpoints) resolved(now time.Time, candidates []netip.AddrPort, err err
 		return e.current
 	}
 	e.failures = 0
+	e.fresh = false
 	e.again = now.Add(e.jitter(lookupRefresh))
 	e.candidates = candidates
 	return e.next()

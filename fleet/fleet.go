@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -91,9 +90,12 @@ type Fleet struct {
 	queue   []string // ids whose start waits for its turn
 	queued  map[string]bool
 	ended   chan *running // unbuffered: a site that ended waits until the loop has taken note
+	wishes  chan wish     // unbuffered: whoever wishes waits for the loop
+	over    chan struct{} // closed when Run returns
 	wg      sync.WaitGroup
 
-	lookups chan struct{} // a place for each look-up under way
+	lookups chan struct{}                      // a place for each look-up under way
+	run     func(context.Context, *site) error // claimAndRun; tests replace it
 
 	mu   sync.RWMutex // guards live
 	live map[string]*site
@@ -104,6 +106,7 @@ type running struct {
 	site     *site
 	stop     context.CancelFunc
 	stopping bool
+	gone     chan struct{} // closed when the site has ended
 }
 
 // New makes a fleet. It does nothing until Run.
@@ -123,7 +126,7 @@ func New(cfg Config) *Fleet {
 	if cfg.Journal == nil {
 		cfg.Journal = journal.New(context.Background(), journal.Config{Log: cfg.Log})
 	}
-	return &Fleet{
+	f := &Fleet{
 		cfg:     cfg,
 		values:  journal.NewLastValues(cfg.Journal),
 		board:   newBoard(),
@@ -132,9 +135,13 @@ func New(cfg Config) *Fleet {
 		sites:   make(map[string]*running),
 		queued:  make(map[string]bool),
 		ended:   make(chan *running),
+		wishes:  make(chan wish),
+		over:    make(chan struct{}),
 		live:    make(map[string]*site),
 		lookups: make(chan struct{}, lookupsAtOnce), // full: further look-ups wait for a place
 	}
+	f.run = f.claimAndRun
+	return f
 }
 
 // View returns a building's configuration and status; false if there is no such
@@ -169,6 +176,7 @@ func (f *Fleet) site(id string) *site {
 func (f *Fleet) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer close(f.over)
 	changes := make(chan registry.Change) // unbuffered: the registry's watch buffers
 	var watchErr error
 	var watching sync.WaitGroup
@@ -226,6 +234,8 @@ func (f *Fleet) loop(ctx context.Context, changes <-chan registry.Change) {
 			f.desire(c)
 		case r := <-f.ended:
 			f.cleanUp(r)
+		case w := <-f.wishes:
+			w.done <- f.reconnect(w)
 		case <-turn.C:
 		}
 		if wait := f.startNext(ctx); wait > 0 {
@@ -283,12 +293,6 @@ func waiting(reason string) Status {
 	return Status{State: StateWaiting, Reason: reason, Since: time.Now()}
 }
 
-// needsRestart reports whether a running site has to be built anew to follow the
-// change from old to changed.
-func needsRestart(old, changed registry.Building) bool {
-	return !reflect.DeepEqual(old.Tunnel, changed.Tunnel) || old.KNX != changed.KNX
-}
-
 func (f *Fleet) enqueue(id string) {
 	if !f.queued[id] {
 		f.queued[id] = true
@@ -338,13 +342,15 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		opened:     make(chan struct{}),
 		handshaken: make(chan struct{}, 1),
 		moved:      make(chan struct{}, 1),
+		sessions:   sessions{renew: make(chan struct{}, 1)},
 	}
 	s.desired.Store(&building)
-	r := &running{site: s, stop: stop}
+	r := &running{site: s, stop: stop, gone: make(chan struct{})}
 	f.sites[building.ID] = r
 	f.wg.Go(func() {
 		defer stop()
 		f.runSite(siteCtx, s)
+		close(r.gone)
 		f.ended <- r
 	})
 }
@@ -352,7 +358,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 // runSite claims the building, runs its site and releases it. A site that fails
 // tells so and keeps its place until the pause before the next try is over.
 func (f *Fleet) runSite(ctx context.Context, s *site) {
-	err := contain(func() error { return f.claimAndRun(ctx, s) })
+	err := contain(func() error { return f.run(ctx, s) })
 	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return
 	}

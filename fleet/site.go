@@ -14,7 +14,6 @@ import (
 	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/knxbridge"
-	"github.com/knxfleet/knxfleet/knxbridge/session"
 	"github.com/knxfleet/knxfleet/netstack"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
@@ -49,18 +48,21 @@ type site struct {
 	values   *journal.LastValues
 	report   func(Status)
 	lookups  chan struct{} // a place in it for each look-up under way in the fleet
-	// desired is the building as it is desired now. What differs from building
-	// (labels, name) needs no new site.
+	// desired is the building as it is desired now. What differs from building needs
+	// no new site (see needsRestart).
 	desired atomic.Pointer[registry.Building]
 
 	// Made by open, before opened is closed.
 	stack  *netstack.Stack
 	tunnel *tunnel.Tunnel
-	bridge *knxbridge.Bridge
 	opened chan struct{}
 	ourKey tunnel.PublicKey
 
-	status Status // as reported last; owned by the site's loop
+	sessions sessions
+
+	// Owned by the site's loop.
+	applied *registry.Building // what of desired is in effect
+	status  Status             // as reported last
 
 	// Written by the session's loop, read by others.
 	session        atomic.Pointer[knxbridge.State]
@@ -74,6 +76,7 @@ type site struct {
 
 // lookup is the result of one name resolution.
 type lookup struct {
+	endpoint   tunnel.Endpoint
 	candidates []netip.AddrPort
 	err        error
 }
@@ -111,14 +114,9 @@ func (s *site) Run(ctx context.Context) error {
 	if !tableLoaded {
 		beside(func() { s.keepLoadingTable(ctx) })
 	}
-	wg.Go(func() {
-		err := contain(func() error { return s.bridge.Run(ctx) })
-		if err == nil && ctx.Err() == nil {
-			err = errors.New("the KNX session ended by itself")
-		}
-		ended <- err
-	})
-	return s.loop(ctx, ended, broken, beside)
+	connect := func() { s.connect(ctx, &wg, ended) }
+	connect()
+	return s.loop(ctx, connect, ended, broken, beside)
 }
 
 func (s *site) open() error {
@@ -134,48 +132,8 @@ func (s *site) open() error {
 	if err != nil {
 		return fmt.Errorf("tunnel: %w", errors.Join(err, stack.Close()))
 	}
-	listen := func() (knxbridge.PacketConn, error) {
-		udp, err := stack.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), localPort))
-		if err != nil {
-			return nil, err
-		}
-		return freshSocket{udp, t}, nil
-	}
-	bridge := knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), Random: s.rnd}, listen, s, s.log)
-	s.stack, s.tunnel, s.bridge, s.ourKey = stack, t, bridge, config.PrivateKey.Public()
-	close(s.opened)
+	s.stack, s.tunnel, s.ourKey, s.applied = stack, t, config.PrivateKey.Public(), &s.building
 	return nil
-}
-
-// freshSocket is the session's socket. While there is no WireGuard session, only
-// the last datagrams wait for one: an interface that comes back is not to be
-// asked a hundred times what it was asked during the outage.
-type freshSocket struct {
-	*netstack.UDPConn
-
-	tunnel *tunnel.Tunnel
-}
-
-// WriteTo implements [knxbridge.PacketConn].
-func (f freshSocket) WriteTo(b []byte, to netip.AddrPort) error {
-	if !f.tunnel.Established() {
-		f.tunnel.DropWaiting()
-	}
-	return f.UDPConn.WriteTo(b, to)
-}
-
-func (s *site) sessionConfig() session.Config {
-	knx := s.building.KNX
-	config := session.Config{Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience}
-	if knx.NAT == registry.NATExplicit {
-		for _, p := range s.building.Tunnel.Addresses {
-			if p.Addr().Is4() {
-				config.Local = netip.AddrPortFrom(p.Addr(), localPort)
-				break
-			}
-		}
-	}
-	return config
 }
 
 func (s *site) close() {
@@ -189,8 +147,8 @@ func (s *site) close() {
 
 // loop follows handshakes, the session and the router's name, and reports the
 // building's state.
-func (s *site) loop(ctx context.Context, ended, broken <-chan error, beside func(func())) error {
-	endpoints := newEndpoints(s.building.Tunnel.Endpoint, s.rnd)
+func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan error, beside func(func())) error {
+	endpoints := newEndpoints(s.applied.Tunnel.Endpoint, s.rnd)
 	found := make(chan lookup, 1) // one look-up at a time, so it never blocks
 	looking := false
 	timer := time.NewTimer(0)
@@ -198,7 +156,10 @@ func (s *site) loop(ctx context.Context, ended, broken <-chan error, beside func
 	for {
 		select {
 		case err := <-ended:
-			return err
+			if err != nil || !s.sessions.renewing {
+				return sessionEnd(ctx, err)
+			}
+			connect()
 		case err := <-broken:
 			return err
 		case <-ctx.Done():
@@ -206,21 +167,27 @@ func (s *site) loop(ctx context.Context, ended, broken <-chan error, beside func
 			s.tell(Status{State: StateWaiting, Reason: ReasonStopping, Epoch: s.epoch, ObservedGeneration: s.status.ObservedGeneration})
 			return <-ended
 		case <-s.handshaken:
-			s.bridge.Kick()
+			s.sessions.bridge().Kick()
+		case <-s.sessions.renew:
+			s.renewSession()
 		case <-s.moved:
 		case l := <-found:
 			looking = false
 			s.follow(endpoints, l)
 		case <-timer.C:
 		}
+		if err := s.reconfigure(endpoints); err != nil {
+			return err
+		}
 		now := time.Now()
 		answering := s.answering(now)
 		s.tell(s.assess(now, endpoints.err, answering))
 		if !looking && endpoints.due(now, answering) {
 			looking = true
-			beside(func() { found <- s.lookup(ctx) })
+			endpoint := endpoints.endpoint
+			beside(func() { found <- s.lookup(ctx, endpoint) })
 		}
-		if s.status.State == StateOnline {
+		if s.status.State == StateOnline && !endpoints.fresh {
 			timer.Stop()
 		} else {
 			timer.Reset(lookInterval)
@@ -229,17 +196,17 @@ func (s *site) loop(ctx context.Context, ended, broken <-chan error, beside func
 }
 
 // lookup resolves the router's name, when one of the fleet's places is free.
-func (s *site) lookup(ctx context.Context) lookup {
+func (s *site) lookup(ctx context.Context, endpoint tunnel.Endpoint) lookup {
 	select {
 	case s.lookups <- struct{}{}:
 		defer func() { <-s.lookups }()
 	case <-ctx.Done():
-		return lookup{err: ctx.Err()}
+		return lookup{endpoint: endpoint, err: ctx.Err()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	candidates, err := tunnel.Resolve(ctx, s.resolver, s.building.Tunnel.Endpoint)
-	return lookup{candidates: candidates, err: err}
+	candidates, err := tunnel.Resolve(ctx, s.resolver, endpoint)
+	return lookup{endpoint: endpoint, candidates: candidates, err: err}
 }
 
 // follow calls the router where a look-up found it, unless it has answered
@@ -247,10 +214,13 @@ func (s *site) lookup(ctx context.Context) lookup {
 // WireGuard gives up after 90 s without an answer (REKEY_ATTEMPT_TIME, paper
 // §6.1), and this makes it try again.
 func (s *site) follow(endpoints *endpoints, found lookup) {
+	if found.endpoint != endpoints.endpoint {
+		return // of a name that counts no more
+	}
 	now := time.Now()
-	inUse := s.tunnel.Endpoint()
+	inUse, fresh := s.tunnel.Endpoint(), endpoints.fresh
 	to := endpoints.resolved(now, found.candidates, found.err)
-	if found.err != nil || s.answering(now) {
+	if found.err != nil || s.answering(now) && !fresh {
 		return
 	}
 	for range found.candidates {
@@ -268,7 +238,7 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 		endpoints.err = nil
 		if to != inUse {
 			s.log.Info().Stringer("endpoint", to).Msg("calling the router")
-			s.bridge.Kick()
+			s.sessions.bridge().Kick()
 		}
 		return
 	}

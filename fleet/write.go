@@ -83,7 +83,7 @@ func (f *Fleet) GroupWrite(ctx context.Context, w Write) (session.Outcome, error
 	if s == nil || !s.isOpen() || view.Status.State != StateOnline {
 		return session.NotSent, &OfflineError{Building: w.Building, Status: view.Status}
 	}
-	outcome, err := s.bridge.Write(ctx, write)
+	outcome, err := s.sessions.bridge().Write(ctx, write)
 	if err != nil {
 		return outcome, fmt.Errorf("building %s: %w", w.Building, err)
 	}

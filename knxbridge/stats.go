@@ -16,6 +16,17 @@ type Stats struct {
 // Reconnects returns how often a session was granted again after the first.
 func (s Stats) Reconnects() uint64 { return max(s.Sessions, 1) - 1 }
 
+// Plus returns what two Bridges did together; the writes that wait are those of s.
+func (s Stats) Plus(other Stats) Stats {
+	s.Counters = s.Counters.Plus(other.Counters)
+	s.DatagramsIn += other.DatagramsIn
+	s.DatagramsOut += other.DatagramsOut
+	s.ReadErrors += other.ReadErrors
+	s.SendErrors += other.SendErrors
+	s.QueueRefused += other.QueueRefused
+	return s
+}
+
 // Stats returns what was counted up to the owner loop's last wakeup. It may be
 // called from any goroutine.
 func (b *Bridge) Stats() Stats {

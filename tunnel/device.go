@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -19,15 +20,18 @@ import (
 const closeGrace = time.Second
 
 // Tunnel is one building's WireGuard tunnel. Its methods may be called from
-// several goroutines, but SetEndpoint and Close not from onHandshake.
+// several goroutines, but those that change it, and Close, not from onHandshake.
 type Tunnel struct {
 	x         *Exchange
 	bind      *bind
 	device    *device.Device
 	peer      PublicKey
 	held      *device.Peer // see start
-	keepalive time.Duration
+	keepalive atomic.Int64 // a time.Duration
 	log       zerolog.Logger
+
+	allowedMu sync.Mutex
+	allowed   []netip.Prefix // masked
 
 	mu       sync.Mutex
 	closed   bool
@@ -69,7 +73,7 @@ var ErrKeysInUse = errors.New("another building uses the same private key with t
 // call; keepalives begin then.
 //
 // onHandshake may be nil. It is called after each completed handshake, from
-// within the device: it must return at once and not call SetEndpoint or Close.
+// within the device: it must return at once and not change or close the tunnel.
 //
 // An invalid cfg gives a *ConfigError, keys that another tunnel uses ErrKeysInUse,
 // a closed exchange net.ErrClosed. Opening
@@ -83,7 +87,8 @@ func (x *Exchange) Open(cfg Config, dev tun.Device, log zerolog.Logger, onHandsh
 	if n := dev.BatchSize(); n != 1 {
 		return refuse(fmt.Errorf("the tunnel's device has batch size %d; want 1", n))
 	}
-	t := &Tunnel{x: x, peer: cfg.Peer, keepalive: cfg.Keepalive, log: log, done: make(chan struct{})}
+	t := &Tunnel{x: x, peer: cfg.Peer, log: log, allowed: masked(cfg.AllowedIPs), done: make(chan struct{})}
+	t.keepalive.Store(int64(cfg.Keepalive))
 	in := newInbox()
 	t.bind = &bind{
 		x:           x,
@@ -109,8 +114,8 @@ func (t *Tunnel) start(cfg Config) error {
 	if !cfg.PresharedKey.IsZero() {
 		fmt.Fprintf(&b, "preshared_key=%s\n", uapi(cfg.PresharedKey))
 	}
-	for _, p := range cfg.AllowedIPs {
-		fmt.Fprintf(&b, "allowed_ip=%s\n", p.Masked())
+	for _, p := range t.allowed {
+		fmt.Fprintf(&b, "allowed_ip=%s\n", p)
 	}
 	if err := t.device.IpcSet(b.String()); err != nil {
 		return err
@@ -198,7 +203,7 @@ func (t *Tunnel) hold() bool {
 // turning persistent keepalive on does that, and nothing else that may be called
 // while the device is being closed.
 func (t *Tunnel) prod(change string) error {
-	seconds := int(t.keepalive / time.Second)
+	seconds := int(time.Duration(t.keepalive.Load()) / time.Second)
 	change = fmt.Sprintf("public_key=%s\nupdate_only=true\n%spersistent_keepalive_interval=0\npersistent_keepalive_interval=%d\n",
 		uapi(t.peer), change, max(seconds, 1))
 	if err := t.device.IpcSet(change); err != nil {

@@ -13,12 +13,18 @@ import (
 )
 
 type buildingsCmd struct {
-	Create buildingsCreateCmd `cmd:"" help:"Create a building from a wg-quick file and the address of its KNX interface."`
-	List   buildingsListCmd   `cmd:"" help:"List buildings and how they are."`
-	Get    buildingsGetCmd    `cmd:"" help:"Show one building."`
-	Delete buildingsDeleteCmd `cmd:"" help:"Stop and forget a building."`
-	Import buildingsImportCmd `cmd:"" help:"Fill a building's group address table from a file of ETS."`
-	Watch  buildingsWatchCmd  `cmd:"" help:"Show every change of the buildings' states."`
+	Create    buildingsCreateCmd    `cmd:"" help:"Create a building from a wg-quick file and the address of its KNX interface."`
+	List      buildingsListCmd      `cmd:"" help:"List buildings and how they are."`
+	Get       buildingsGetCmd       `cmd:"" help:"Show one building."`
+	Update    buildingsUpdateCmd    `cmd:"" help:"Change fields of a building; what is not named stays."`
+	Enable    buildingsEnableCmd    `cmd:"" help:"Let buildings run."`
+	Disable   buildingsDisableCmd   `cmd:"" help:"Stop buildings and keep them."`
+	Reconnect buildingsReconnectCmd `cmd:"" help:"Connect buildings anew, at once."`
+	Delete    buildingsDeleteCmd    `cmd:"" help:"Stop and forget a building."`
+	Apply     buildingsApplyCmd     `cmd:"" help:"Make the buildings as a YAML file says."`
+	Export    buildingsExportCmd    `cmd:"" help:"Write buildings as YAML, for apply; without keys."`
+	Import    buildingsImportCmd    `cmd:"" help:"Fill a building's group address table from a file of ETS."`
+	Watch     buildingsWatchCmd     `cmd:"" help:"Show every change of the buildings' states."`
 }
 
 type buildingsCreateCmd struct {
@@ -36,7 +42,7 @@ type buildingsCreateCmd struct {
 const maxWGQuick = 64 << 10
 
 func (c *buildingsCreateCmd) Run(ctx context.Context, s *streams) error {
-	file, err := c.readWGQuick(s.in)
+	file, err := readSmall("--wg-quick", c.WGQuick, s.in, maxWGQuick)
 	if err != nil {
 		return err
 	}
@@ -66,21 +72,22 @@ func (c *buildingsCreateCmd) Run(ctx context.Context, s *streams) error {
 	})
 }
 
-func (c *buildingsCreateCmd) readWGQuick(in io.Reader) (string, error) {
-	if c.WGQuick != "-" {
-		f, err := os.Open(c.WGQuick)
+// readSmall reads the file of a flag, or standard input for "-".
+func readSmall(flag, name string, in io.Reader, most int64) (string, error) {
+	if name != "-" {
+		f, err := os.Open(name)
 		if err != nil {
-			return "", usagef("--wg-quick: %w", err)
+			return "", usagef("%s: %w", flag, err)
 		}
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxWGQuick+1))
+	text, err := io.ReadAll(io.LimitReader(in, most+1))
 	if err != nil {
-		return "", usagef("--wg-quick: %w", err)
+		return "", usagef("%s: %w", flag, err)
 	}
-	if len(text) > maxWGQuick {
-		return "", usagef("--wg-quick: %s is larger than 64 KiB; it should be the file that the router exported", c.WGQuick)
+	if int64(len(text)) > most {
+		return "", usagef("%s: %s is larger than %d KiB, which no such file is", flag, name, most>>10)
 	}
 	return string(text), nil
 }
@@ -112,30 +119,6 @@ func waitOnline(ctx context.Context, buildings knxfleetv1.BuildingServiceClient,
 			}
 		}
 	}
-}
-
-type buildingsListCmd struct {
-	client
-
-	Selector string `short:"l" help:"Only buildings with these labels." placeholder:"KEY=VALUE,…"`
-}
-
-func (c *buildingsListCmd) Run(ctx context.Context, s *streams) error {
-	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
-		var all []*knxfleetv1.Building
-		request := &knxfleetv1.ListBuildingsRequest{LabelSelector: c.Selector, PageSize: 1000}
-		for {
-			page, err := buildings.ListBuildings(ctx, request)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.GetBuildings()...)
-			request.PageToken = page.GetNextPageToken()
-			if request.GetPageToken() == "" {
-				return printBuildings(c.client, s.out, all...)
-			}
-		}
-	})
 }
 
 type buildingsGetCmd struct {

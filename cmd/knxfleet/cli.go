@@ -36,6 +36,7 @@ type cli struct {
 	Frame     frameCmd     `cmd:"" help:"Look into KNXnet/IP frames."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`
 	Keygen    keygenCmd    `cmd:"" help:"Make a WireGuard key pair."`
+	Keyset    keysetCmd    `cmd:"" help:"Make and rotate the keyset that seals all secrets."`
 	Engine    engineCmd    `cmd:"" help:"Check, back up and restore the data directory of a gateway that does not run."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

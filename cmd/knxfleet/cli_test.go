@@ -128,8 +128,7 @@ func TestWGQuickFileIsBounded(t *testing.T) {
 		"a file not there":   {filepath.Join(dir, "none"), nil, "no such file"},
 		"an input that ends": {"-", strings.NewReader(strings.Repeat("x", maxWGQuick)), ""},
 	} {
-		cmd := buildingsCreateCmd{WGQuick: c.file}
-		text, err := cmd.readWGQuick(c.in)
+		text, err := readSmall("--wg-quick", c.file, c.in, maxWGQuick)
 		switch {
 		case c.want == "" && (err != nil || len(text) != maxWGQuick):
 			t.Errorf("%s: %d bytes, %v", name, len(text), err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/rs/zerolog"
 
@@ -13,12 +12,9 @@ import (
 	"github.com/knxfleet/knxfleet/internal/keyset"
 )
 
-// keysetPath is where the keyset of a data directory lies.
-func keysetPath(dataDir string) string { return filepath.Join(dataDir, "keyset.json") }
-
 // engineConfig says how the store of a data directory is opened.
-func engineConfig(dataDir string, log zerolog.Logger) engine.Config {
-	return engine.Config{Dir: dataDir, Keys: keyset.ForStore(keysetPath(dataDir), log), Log: log}
+func engineConfig(dataDir string, keys keysetFlags, log zerolog.Logger) engine.Config {
+	return engine.Config{Dir: dataDir, Keys: keyset.ForStore(keys.source(dataDir), log), Log: log}
 }
 
 // engineCmd looks after the data directory of a gateway that does not run.
@@ -33,6 +29,8 @@ type engineCmd struct {
 type offline struct {
 	DataDir string `required:"" help:"Data directory of the gateway, which must not run." placeholder:"DIR"`
 	Output  string `short:"o" help:"Output: table for people, json for programs." enum:"table,json" default:"table"`
+
+	keysetFlags
 }
 
 type engineCheckCmd struct {
@@ -43,7 +41,7 @@ type engineCheckCmd struct {
 
 // Run prints what was found and fails when something is wrong.
 func (c *engineCheckCmd) Run(ctx context.Context, s *streams) error {
-	cfg := engineConfig(c.DataDir, zerolog.Nop())
+	cfg := engineConfig(c.DataDir, c.keysetFlags, zerolog.Nop())
 	cfg.Keys = existing{cfg.Keys}
 	cfg.AcceptLoss = c.AcceptLoss
 	findings := engine.Check(ctx, cfg)
@@ -95,7 +93,7 @@ func (c *engineBackupCmd) Run(ctx context.Context, s *streams) (err error) {
 	if !engine.Exists(c.DataDir) {
 		return usagef("--data-dir %s: there is no store", c.DataDir)
 	}
-	cfg := engineConfig(c.DataDir, zerolog.Nop())
+	cfg := engineConfig(c.DataDir, c.keysetFlags, zerolog.Nop())
 	cfg.Keys = existing{cfg.Keys}
 	cfg.NoJournal = true
 	e, err := engine.Open(ctx, cfg)
@@ -120,7 +118,7 @@ type engineRestoreCmd struct {
 // Run restores the backup. The keyset that sealed its secrets must be in its
 // place.
 func (c *engineRestoreCmd) Run(ctx context.Context, s *streams) error {
-	summary, err := engine.Restore(ctx, engineConfig(c.DataDir, zerolog.Nop()), c.File, c.Replace)
+	summary, err := engine.Restore(ctx, engineConfig(c.DataDir, c.keysetFlags, zerolog.Nop()), c.File, c.Replace)
 	if errors.Is(err, engine.ErrNotEmpty) {
 		return usageError{fmt.Errorf("%w (--replace drops them)", err)}
 	}

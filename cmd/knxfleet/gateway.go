@@ -16,6 +16,7 @@ import (
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/internal/engine"
+	"github.com/knxfleet/knxfleet/internal/keyset"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
@@ -32,20 +33,21 @@ type gateway struct {
 	cleaner  *fleet.Cleaner
 	server   *api.Server
 	// beside runs beside the parts until its context ends; nil: nothing.
-	beside func(context.Context) error
+	beside       func(context.Context) error
+	followKeyset func(context.Context) error
 }
 
 // openGateway opens what the gateway holds: the data directory and the tunnels'
 // sockets.
 func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway, error) {
-	config := engineConfig(c.DataDir, log)
+	config := engineConfig(c.DataDir, c.keysetFlags, log)
 	config.NoJournal, config.Journal = c.Journal == "off", c.limits()
 	store, err := engine.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	buildings, err := registry.Open(ctx, registry.Config{
-		Bucket: store.Registry(), Keyset: keysetPath(c.DataDir), Log: log,
+		Bucket: store.Registry(), Keyset: c.keysetFlags.source(c.DataDir), Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -71,6 +73,9 @@ func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway
 			Claims: claims, Buildings: buildings, Journal: telegrams, Grace: c.JournalGrace, Log: log,
 		}),
 	}
+	g.followKeyset = func(ctx context.Context) error {
+		return buildings.FollowKeyset(ctx, keyset.StoreKeyFile(engine.StoreKeyPath(c.DataDir)))
+	}
 	measured := &metrics{fleet: all, hub: hub, exchange: exchange, journal: telegrams}
 	g.server = api.New(api.Config{
 		Registry: buildings, Tables: groupAddresses, Fleet: all, Probe: store.Probe, Metrics: measured.handler(), Log: log,
@@ -93,6 +98,7 @@ func (g *gateway) run(ctx context.Context, grpcListener, httpListener net.Listen
 	if g.beside != nil {
 		parts.Go(func() error { return g.beside(ctx) })
 	}
+	parts.Go(func() error { return g.followKeyset(ctx) })
 	parts.Go(func() error { return g.server.Serve(grpcListener) })
 	parts.Go(func() error { return g.server.ServeHTTP(httpListener) })
 	parts.Go(func() error {

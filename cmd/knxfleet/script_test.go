@@ -46,6 +46,8 @@ func TestScripts(t *testing.T) {
 			"took-less":  tookLess,
 			"key-pair":   keyPair,
 			"no-secret":  noSecret,
+			"no-key-of":  noKeyOf,
+			"wait-other": waitOther,
 		},
 	})
 }
@@ -245,4 +247,33 @@ func noSecret(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 	}
+}
+
+// no-key-of KEYSET FILE... checks that the files hold no key of a keyset.
+func noKeyOf(ts *testscript.TestScript, _ bool, args []string) {
+	var file struct {
+		Key []struct{ KeyData struct{ Value string } }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &file))
+	if len(file.Key) == 0 {
+		ts.Fatalf("%s has no keys", args[0])
+	}
+	for _, name := range args[1:] {
+		for i, key := range file.Key {
+			// The last characters are padding, the first say what kind of key it is.
+			if strings.Contains(ts.ReadFile(name), key.KeyData.Value[8:28]) {
+				ts.Fatalf("key %d of %s is in %s", i, args[0], name)
+			}
+		}
+	}
+}
+
+// wait-other FILE COPY waits until the file differs from a copy of it.
+func waitOther(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, args[0], func() error {
+		if ts.ReadFile(args[0]) == ts.ReadFile(args[1]) {
+			return errors.New("is as it was")
+		}
+		return nil
+	})
 }

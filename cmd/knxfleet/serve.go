@@ -24,9 +24,11 @@ type serveCmd struct {
 
 	journalFlags
 
-	Insecure     bool            `help:"Serve the API beyond this machine without TLS and authentication."`
-	LogLevel     string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat    string          `enum:"text,json" default:"text" help:"text or json."`
+	keysetFlags
+
+	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run is the gateway.

@@ -340,6 +340,9 @@ func (j *Journal) cut(ctx context.Context, m Mark) (bool, error) {
 		r, err := decodeRecord(oldest.Data)
 		return oldest.Time.Add(ahead).UnixNano() >= m.Stamp && (err != nil || !r.genesis), nil
 	}
+	if j.empty && stored == 0 {
+		return false, nil // nothing was ever there
+	}
 	return m.Stamp < j.started || stored > 0, nil
 }
 

@@ -41,8 +41,8 @@ type Building struct {
 	CreatedAt, UpdatedAt time.Time
 	// Generation counts the changes of the fields above, from 1.
 	Generation uint64
-	// Revision is the record's version in the store; 0 is none. It rises with
-	// every change, also across deletion and new creation, but not by one.
+	// Revision is the version of the fields above in the store; 0 is none. It rises
+	// with every change, also across deletion and new creation, but not by one.
 	Revision uint64
 }
 

@@ -24,9 +24,9 @@ var checkPlace = keyset.Place{Field: "check"}
 type Config struct {
 	// Bucket holds the records: the engine's Registry.
 	Bucket *engine.Bucket
-	// Keyset is the path of the keyset file, the same that the engine was opened
-	// with. Over an engine without keys it is made when there is none and nothing
-	// has been sealed yet.
+	// Keyset is the source of the keyset (see package keyset), the same that the engine
+	// was opened with. Over an engine without keys, a file is made when there is none
+	// and nothing has been sealed yet.
 	Keyset string
 	// Log receives what the registry has to say. The zero value is silent.
 	Log zerolog.Logger
@@ -96,5 +96,5 @@ func verify(ctx context.Context, bucket *engine.Bucket, keys *keyset.Keyset, che
 	if err == nil && string(text) == checkText {
 		return nil
 	}
-	return fmt.Errorf("the registry's secrets were sealed with another keyset than %s: put back the keyset file that this data directory was used with; nothing was changed", keys.Path())
+	return fmt.Errorf("the registry's secrets were sealed with another keyset than %s: put back the keyset file that this data directory was used with; nothing was changed", keys.Source())
 }

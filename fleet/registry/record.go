@@ -30,6 +30,9 @@ type record struct {
 	CreatedAt   time.Time         `json:"createdAt"`
 	UpdatedAt   time.Time         `json:"updatedAt"`
 	Generation  uint64            `json:"generation"`
+	// ContentRevision is the revision that the record had before it was sealed anew;
+	// absent: it was not, and its own counts.
+	ContentRevision uint64 `json:"contentRevision,omitempty"`
 }
 
 type tunnelRecord struct {
@@ -107,8 +110,8 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 	return value, nil
 }
 
-// decodeRecord returns the building that was stored under an id. Its Revision
-// is not in the record. Rules that Validate may have gained since are not
+// decodeRecord returns the building that was stored under an id, but its Revision
+// (see revisionOf). Rules that Validate may have gained since are not
 // applied: what was stored is what is desired.
 func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error) {
 	var r record

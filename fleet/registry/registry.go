@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -13,8 +14,8 @@ import (
 	"github.com/knxfleet/knxfleet/internal/engine"
 )
 
-// maxAttempts bounds how often an unconditional change is repeated because
-// somebody else changed the building in between.
+// maxAttempts bounds how often a change is repeated because somebody else wrote the
+// building in between.
 const maxAttempts = 10
 
 // Create stores a new building and returns it as stored. An invalid one gives a
@@ -78,51 +79,74 @@ func (r *Registry) List(ctx context.Context, match func(Building) bool) ([]Build
 // is. A change of nothing stores nothing. An invalid result gives a *FieldError.
 func (r *Registry) Update(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
 	for attempt := 1; ; attempt++ {
-		b, err := r.update(ctx, id, revision, change)
-		if revision != 0 || attempt == maxAttempts || !errors.Is(err, ErrConflict) {
+		p, err := r.plan(ctx, id, revision, change)
+		if err != nil || !p.differs {
+			return p.building, err
+		}
+		b, err := r.store(ctx, p)
+		if attempt == maxAttempts || !errors.Is(err, ErrConflict) {
 			return b, err
 		}
 	}
 }
 
-func (r *Registry) update(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
-	entry, err := r.entry(ctx, id)
-	if err != nil {
-		return Building{}, err
-	}
-	if revision != 0 && revision != entry.Revision {
-		return Building{}, &BuildingError{id, ErrConflict}
-	}
-	old, err := r.decode(entry)
-	if err != nil {
-		return Building{}, err
-	}
-	b := old.Clone()
-	if err := change(&b); err != nil {
-		return Building{}, err
-	}
-	if b.ID != old.ID {
-		return Building{}, &FieldError{"id", "cannot be changed; create another building"}
-	}
-	b.CreatedAt, b.UpdatedAt, b.Generation, b.Revision = old.CreatedAt, old.UpdatedAt, old.Generation, old.Revision
-	b.SetDefaults()
-	if err := b.Validate(); err != nil {
-		return Building{}, err
-	}
-	if reflect.DeepEqual(b, old) {
-		return b, nil
-	}
-	b.UpdatedAt = now()
-	b.Generation++
+// Preview is Update without storing anything: it returns what the building would
+// be, at the revision that it has now.
+func (r *Registry) Preview(ctx context.Context, id string, revision uint64, change func(*Building) error) (Building, error) {
+	p, err := r.plan(ctx, id, revision, change)
+	return p.building, err
+}
+
+func (r *Registry) store(ctx context.Context, p planned) (Building, error) {
+	b := p.building
 	value, err := encodeRecord(b, r.keys)
 	if err != nil {
 		return Building{}, err
 	}
-	b.Revision, err = r.bucket.Update(ctx, entry.Key, value, entry.Revision)
+	b.Revision, err = r.bucket.Update(ctx, p.entry.Key, value, p.entry.Revision)
 	if err != nil {
-		return Building{}, failure(id, err)
+		return Building{}, failure(b.ID, err)
 	}
 	return b, nil
+}
+
+// planned is a change that was checked and not yet stored.
+type planned struct {
+	building Building // as it would be
+	differs  bool     // from what is stored
+	entry    engine.Entry
+}
+
+func (r *Registry) plan(ctx context.Context, id string, revision uint64, change func(*Building) error) (planned, error) {
+	entry, err := r.entry(ctx, id)
+	if err != nil {
+		return planned{}, err
+	}
+	if revision != 0 && revision != revisionOf(entry) {
+		return planned{}, &BuildingError{id, ErrConflict}
+	}
+	old, err := r.decode(entry)
+	if err != nil {
+		return planned{}, err
+	}
+	b := old.Clone()
+	if err := change(&b); err != nil {
+		return planned{}, err
+	}
+	if b.ID != old.ID {
+		return planned{}, &FieldError{"id", "cannot be changed; create another building"}
+	}
+	b.CreatedAt, b.UpdatedAt, b.Generation, b.Revision = old.CreatedAt, old.UpdatedAt, old.Generation, old.Revision
+	b.SetDefaults()
+	if err := b.Validate(); err != nil {
+		return planned{}, err
+	}
+	p := planned{building: b, differs: !reflect.DeepEqual(b, old), entry: entry}
+	if p.differs {
+		p.building.UpdatedAt = now()
+		p.building.Generation++
+	}
+	return p, nil
 }
 
 // Delete removes a building together with its earlier revisions. It fails with
@@ -135,14 +159,14 @@ func (r *Registry) Delete(ctx context.Context, id string, revision uint64) error
 		if err != nil {
 			return err
 		}
-		if revision != 0 && revision != entry.Revision {
+		if revision != 0 && revision != revisionOf(entry) {
 			return &BuildingError{id, ErrConflict}
 		}
 		err = r.bucket.Delete(ctx, entry.Key, entry.Revision)
 		if err == nil {
 			return nil
 		}
-		if revision != 0 || attempt == maxAttempts || !errors.Is(err, engine.ErrConflict) {
+		if attempt == maxAttempts || !errors.Is(err, engine.ErrConflict) {
 			return failure(id, err)
 		}
 	}
@@ -166,8 +190,20 @@ func (r *Registry) decode(entry engine.Entry) (Building, error) {
 	if err != nil {
 		return Building{}, &BuildingError{id, fmt.Errorf("%w: %w", ErrUnreadable, err)}
 	}
-	b.Revision = entry.Revision
+	b.Revision = revisionOf(entry)
 	return b, nil
+}
+
+// revisionOf is the revision of what an entry says: sealing it anew does not count.
+// A record that cannot be read is as old as its entry.
+func revisionOf(entry engine.Entry) uint64 {
+	var r struct {
+		ContentRevision uint64 `json:"contentRevision"`
+	}
+	if json.Unmarshal(entry.Value, &r) == nil && r.ContentRevision != 0 {
+		return r.ContentRevision
+	}
+	return entry.Revision
 }
 
 func entryID(entry engine.Entry) string { return strings.TrimPrefix(entry.Key, buildingPrefix) }

@@ -43,6 +43,11 @@ const (
 	indexFile   = "msgs/index.db"
 )
 
+// StoreKeyPath names the file of a data directory that holds the key of its store,
+// as Config.Keys sealed it. It is read when the engine opens, and may be replaced,
+// as a whole, by the same key sealed anew.
+func StoreKeyPath(dir string) string { return filepath.Join(dir, storeKeyFile) }
+
 // openStoreKey returns the key that the store is encrypted with, in the form that
 // the server takes, and makes one for a new store. It is empty for a store that
 // is not encrypted.

@@ -172,3 +172,30 @@ type Counters struct {
 	OutOfSequence      uint64 // requests outside the receive window
 	UnawaitedConnected uint64 // late CONNECT_RESPONSEs whose slot was given back
 }
+
+// Plus returns the sum of the counters of two machines.
+func (c Counters) Plus(other Counters) Counters {
+	c.Connects += other.Connects
+	c.Sessions += other.Sessions
+	c.SlotsRefused += other.SlotsRefused
+	c.Failovers += other.Failovers
+	c.Features += other.Features
+	c.Heartbeats += other.Heartbeats
+	c.HeartbeatsMissed += other.HeartbeatsMissed
+	c.AcksFailed += other.AcksFailed
+	c.Requests += other.Requests
+	c.Repeats += other.Repeats
+	c.Telegrams += other.Telegrams
+	c.OwnTelegrams += other.OwnTelegrams
+	c.Negative += other.Negative
+	c.Unconfirmed += other.Unconfirmed
+	c.OtherFrames += other.OtherFrames
+	c.Unparsable += other.Unparsable
+	c.Malformed += other.Malformed
+	c.Unexpected += other.Unexpected
+	c.Foreign += other.Foreign
+	c.Duplicates += other.Duplicates
+	c.OutOfSequence += other.OutOfSequence
+	c.UnawaitedConnected += other.UnawaitedConnected
+	return c
+}

@@ -1,0 +1,133 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/knxbridge"
+	"github.com/knxfleet/knxfleet/knxbridge/session"
+	"github.com/knxfleet/knxfleet/netstack"
+	"github.com/knxfleet/knxfleet/tunnel"
+)
+
+// sessions are a site's KNX sessions, one after the other: another interface, or
+// somebody's wish, ends one and begins the next, in the same tunnel and epoch.
+type sessions struct {
+	renew chan struct{} // asks for a new one; capacity 1: one pending wish says it all
+
+	// Owned by the site's loop.
+	stop     context.CancelFunc // ends the current one
+	renewing bool               // it was ended, and the next one follows
+
+	mu      sync.Mutex
+	current *connection     // nil before the first
+	past    knxbridge.Stats // of those before
+}
+
+// connection is one KNX session.
+type connection struct {
+	bridge *knxbridge.Bridge
+	ended  chan struct{} // closed when it has disconnected
+}
+
+func (s *sessions) connection() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// bridge is the current session's; the site must be open.
+func (s *sessions) bridge() *knxbridge.Bridge { return s.connection().bridge }
+
+// stats are those of all sessions together.
+func (s *sessions) stats() knxbridge.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.bridge.Stats().Plus(s.past)
+}
+
+func (s *sessions) follow(next *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.past = s.current.bridge.Stats().Plus(s.past)
+	}
+	s.current = next
+}
+
+// connect begins a session with the interface as it is configured now; the one
+// before must have ended. ended gets its end.
+func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- error) {
+	listen := func() (knxbridge.PacketConn, error) {
+		udp, err := s.stack.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), localPort))
+		if err != nil {
+			return nil, err
+		}
+		return freshSocket{udp, s.tunnel}, nil
+	}
+	ctx, stop := context.WithCancel(ctx)
+	next := &connection{
+		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), Random: s.rnd}, listen, s, s.log),
+		ended:  make(chan struct{}),
+	}
+	s.session.Store(nil)
+	s.sessions.follow(next)
+	s.sessions.stop, s.sessions.renewing = stop, false
+	if !s.isOpen() {
+		close(s.opened)
+	}
+	wg.Go(func() {
+		defer stop()
+		err := contain(func() error { return next.bridge.Run(ctx) })
+		close(next.ended)
+		ended <- err
+	})
+}
+
+// renewSession ends the session; the loop begins the next one when it has ended.
+func (s *site) renewSession() {
+	s.sessions.renewing = true
+	s.sessions.stop()
+}
+
+// sessionEnd is what the end of a session means that nobody wanted to be renewed.
+func sessionEnd(ctx context.Context, err error) error {
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the KNX session ended by itself")
+	}
+	return err
+}
+
+// freshSocket is the session's socket. While there is no WireGuard session, only
+// the last datagrams wait for one: an interface that comes back is not to be
+// asked a hundred times what it was asked during the outage.
+type freshSocket struct {
+	*netstack.UDPConn
+
+	tunnel *tunnel.Tunnel
+}
+
+// WriteTo implements [knxbridge.PacketConn].
+func (f freshSocket) WriteTo(b []byte, to netip.AddrPort) error {
+	if !f.tunnel.Established() {
+		f.tunnel.DropWaiting()
+	}
+	return f.UDPConn.WriteTo(b, to)
+}
+
+func (s *site) sessionConfig() session.Config {
+	knx := s.applied.KNX
+	config := session.Config{Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience}
+	if knx.NAT == registry.NATExplicit {
+		for _, p := range s.applied.Tunnel.Addresses {
+			if p.Addr().Is4() {
+				config.Local = netip.AddrPortFrom(p.Addr(), localPort)
+				break
+			}
+		}
+	}
+	return config
+}
