@@ -39,7 +39,7 @@ func fixed(n int64, digits int) string {
 		return string(text)
 	}
 	text = append(text, '.')
-	for ; fraction != 0; fraction = fraction % unit {
+	for ; fraction != 0; fraction %= unit {
 		unit /= 10
 		text = append(text, byte('0'+fraction/unit))
 	}
