@@ -50,7 +50,8 @@ func (k *tcpInterface) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		datagram := append(header, make([]byte, n-len(header))...)
+		datagram := make([]byte, n)
+		copy(datagram, header)
 		if _, err := io.ReadFull(conn, datagram[len(header):]); err != nil {
 			return
 		}

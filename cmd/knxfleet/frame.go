@@ -80,7 +80,7 @@ func (d *decodedFrame) rows() [][]string {
 	return append(rows, d.details...)
 }
 
-func (d *decodedFrame) detail(name, format string, args ...any) {
+func (d *decodedFrame) detailf(name, format string, args ...any) {
 	d.details = append(d.details, []string{name, fmt.Sprintf(format, args...)})
 }
 
@@ -117,7 +117,7 @@ func (d *decodedFrame) take(f frame.Frame) error {
 		d.takeFeature(f.Channel, f.Sequence, f.Feature, nil)
 	case frame.FeatureResponse:
 		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
-		d.detail("return code", "0x%02X", f.Code)
+		d.detailf("return code", "0x%02X", f.Code)
 	case frame.FeatureSet:
 		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
 	case frame.FeatureInfo:
@@ -125,9 +125,9 @@ func (d *decodedFrame) take(f frame.Frame) error {
 	case frame.RoutingIndication:
 		return d.takeCEMI(f.CEMI)
 	case frame.RoutingLost:
-		d.detail("lost", "%d", f.Lost)
+		d.detailf("lost", "%d", f.Lost)
 	case frame.RoutingBusy:
-		d.detail("wait", "%v", f.Wait)
+		d.detailf("wait", "%v", f.Wait)
 	default:
 		d.takeCore(f)
 	}
@@ -140,16 +140,16 @@ func (d *decodedFrame) takeCore(f frame.Frame) {
 	case frame.ConnectRequest:
 		d.endpoint("control endpoint", f.Control)
 		d.endpoint("data endpoint", f.Data)
-		d.detail("layer", "%v", f.Layer)
+		d.detailf("layer", "%v", f.Layer)
 		if f.Fixed != 0 {
-			d.detail("wants address", "%v", f.Fixed)
+			d.detailf("wants address", "%v", f.Fixed)
 		}
 	case frame.ConnectResponse:
 		d.status(f.Status)
 		if f.Status == frame.StatusNoError {
 			d.Channel = &f.Channel
 			d.endpoint("data endpoint", f.Data)
-			d.detail("assigned address", "%v", f.Assigned)
+			d.detailf("assigned address", "%v", f.Assigned)
 		}
 	case frame.ConnectionStateRequest:
 		d.Channel = &f.Channel
@@ -176,7 +176,7 @@ func (d *decodedFrame) takeCore(f frame.Frame) {
 }
 
 func (d *decodedFrame) status(s frame.Status) {
-	d.detail("status", "0x%02X %v", uint8(s), s)
+	d.detailf("status", "0x%02X %v", uint8(s), s)
 }
 
 func (d *decodedFrame) endpoint(name string, h frame.HPAI) {
@@ -187,28 +187,28 @@ func (d *decodedFrame) endpoint(name string, h frame.HPAI) {
 	if h.Addr.IsValid() {
 		address = h.Addr.String()
 	}
-	d.detail(name, "%s %s", transport, address)
+	d.detailf(name, "%s %s", transport, address)
 }
 
 func (d *decodedFrame) description(description frame.Description) {
 	device := description.Device
-	d.detail("name", "%s", strconv.Quote(device.Name)) // the device's own text
-	d.detail("medium", "%v", device.Medium)
-	d.detail("address", "%v", device.Address)
-	d.detail("serial number", "%x", device.Serial)
-	d.detail("multicast", "%v", device.Multicast)
-	d.detail("MAC", "%x", device.MAC)
+	d.detailf("name", "%s", strconv.Quote(device.Name)) // the device's own text
+	d.detailf("medium", "%v", device.Medium)
+	d.detailf("address", "%v", device.Address)
+	d.detailf("serial number", "%x", device.Serial)
+	d.detailf("multicast", "%v", device.Multicast)
+	d.detailf("MAC", "%x", device.MAC)
 	for _, s := range description.Services {
-		d.detail("supports", "%v version %d", s.Family, s.Version)
+		d.detailf("supports", "%v version %d", s.Family, s.Version)
 	}
 	for _, a := range description.Addresses {
-		d.detail("further address", "%v", a)
+		d.detailf("further address", "%v", a)
 	}
 }
 
 func (d *decodedFrame) takeFeature(channel, sequence uint8, feature frame.Feature, value []byte) {
 	d.Channel, d.Sequence, d.Data = &channel, &sequence, hex.EncodeToString(value)
-	d.detail("feature", "%d %v", uint8(feature), feature)
+	d.detailf("feature", "%d %v", uint8(feature), feature)
 }
 
 // takeCEMI reads a cEMI message. Those that carry no telegram keep their bytes.
@@ -225,7 +225,7 @@ func (d *decodedFrame) takeCEMI(cemi []byte) error {
 			return err
 		}
 		if code == frame.LDataCon {
-			d.detail("confirmation", "%s", map[bool]string{false: "positive", true: "negative: nobody on the bus acknowledged it"}[l.Failed])
+			d.detailf("confirmation", "%s", map[bool]string{false: "positive", true: "negative: nobody on the bus acknowledged it"}[l.Failed])
 		}
 		d.takeLData(l)
 	case frame.LBusmonInd:
@@ -243,7 +243,7 @@ func (d *decodedFrame) takeInfo(cemi []byte) error {
 		return err
 	}
 	for _, item := range items {
-		d.detail(item.Type.String(), "%x", item.Data)
+		d.detailf(item.Type.String(), "%x", item.Data)
 	}
 	return nil
 }
@@ -255,18 +255,18 @@ func (d *decodedFrame) takeLData(l frame.LData) {
 		d.Destination = frame.GroupAddress(l.Destination).String()
 	}
 	if l.TPCI != 0 {
-		d.detail("transport", "%v", l.TPCI)
+		d.detailf("transport", "%v", l.TPCI)
 	}
 	if !l.TPCI.Control() {
 		d.APCI, d.Data = l.APCI.String(), hex.EncodeToString(l.Data)
 	}
-	d.detail("priority", "%v", l.Priority)
-	d.detail("hop count", "%d", l.HopCount)
+	d.detailf("priority", "%v", l.Priority)
+	d.detailf("hop count", "%d", l.HopCount)
 	if l.Repeated {
-		d.detail("repeated", "yes")
+		d.detailf("repeated", "yes")
 	}
 	if l.SixBit {
-		d.detail("size", "6 bits or less")
+		d.detailf("size", "6 bits or less")
 	}
 }
 
@@ -281,13 +281,13 @@ func (d *decodedFrame) takeBusmonitor(cemi []byte) error {
 	switch {
 	case err != nil:
 		d.Data = hex.EncodeToString(b.Frame)
-		d.detail("heard", "%v", err)
+		d.detailf("heard", "%v", err)
 	case heard.Kind == frame.TP1Data:
-		d.detail("heard", "%v", heard.Kind)
+		d.detailf("heard", "%v", heard.Kind)
 		d.takeLData(heard.LData)
 	default:
 		d.Data = hex.EncodeToString(b.Frame)
-		d.detail("heard", "%v", heard.Kind)
+		d.detailf("heard", "%v", heard.Kind)
 	}
 	var flags []string
 	for _, flag := range []struct {
@@ -298,6 +298,6 @@ func (d *decodedFrame) takeBusmonitor(cemi []byte) error {
 			flags = append(flags, flag.name)
 		}
 	}
-	d.detail("busmonitor", "%s", strings.Join(append([]string{fmt.Sprintf("frame %d at tick %d", b.Sequence, b.Timestamp)}, flags...), ", "))
+	d.detailf("busmonitor", "%s", strings.Join(append([]string{fmt.Sprintf("frame %d at tick %d", b.Sequence, b.Timestamp)}, flags...), ", "))
 	return nil
 }

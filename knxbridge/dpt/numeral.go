@@ -18,6 +18,42 @@ func decimal(v float64, digits int) string {
 	return s
 }
 
+// fixed writes n / 10^digits, without zeros at the end of its fraction. It is how
+// decimal would write it, and several times as fast.
+func fixed(n int64, digits int) string {
+	whole, unit := n, int64(1)
+	for range digits {
+		unit *= 10
+	}
+	whole /= unit
+	fraction := n % unit
+	if fraction < 0 {
+		fraction = -fraction
+	}
+	text := make([]byte, 0, 24) // a sign, 19 digits and a point
+	if n < 0 && whole == 0 && fraction != 0 {
+		text = append(text, '-')
+	}
+	text = strconv.AppendInt(text, whole, 10)
+	if fraction == 0 {
+		return string(text)
+	}
+	text = append(text, '.')
+	for ; fraction != 0; fraction %= unit {
+		unit /= 10
+		text = append(text, byte('0'+fraction/unit))
+	}
+	return string(text)
+}
+
+// roundedDiv divides by a positive number and rounds halves away from zero.
+func roundedDiv(n, by int64) int64 {
+	if n < 0 {
+		return -((-n + by/2) / by)
+	}
+	return (n + by/2) / by
+}
+
 // numeral reads a number as people type it, with or without the unit, with a comma
 // or a point, and returns it in the form strconv reads.
 func numeral(s, unit string) (string, error) {

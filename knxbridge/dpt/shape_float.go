@@ -48,7 +48,7 @@ func (f float16) valid(p payload) bool {
 	return p.bits != invalidF16 && lo <= v && v <= hi
 }
 
-func (f float16) text(p payload) string { return decimal(f.value(p), 2) }
+func (f float16) text(p payload) string { return fixed(f.hundredths(p), 2) }
 
 func (f float16) json(p payload) any { return f.value(p) }
 

@@ -91,7 +91,11 @@ func (n integer) format(raw int64) string {
 	if per == 1 {
 		return strconv.FormatInt(raw*times, 10)
 	}
-	return decimal(float64(raw*times)/float64(per), n.digits)
+	unit := int64(1)
+	for range n.digits {
+		unit *= 10
+	}
+	return fixed(roundedDiv(raw*times*unit, per), n.digits)
 }
 
 func (n integer) json(p payload) any {

@@ -50,9 +50,9 @@ func (m *Machine) planOrder(l loss) {
 			others = append(others, i)
 		}
 	}
-	order := append([]int{lost}, others...)
+	order := slices.Concat([]int{lost}, others)
 	if l.dead {
-		order = append(others, lost)
+		order = slices.Concat(others, []int{lost})
 	}
 	m.order, m.plan = order, nil
 	if l.transport || m.hurried {

@@ -70,7 +70,7 @@ func (s *Server) appear(now time.Time, origin Origin, c *channel, l frame.LData,
 	t := BusTelegram{Number: s.numbers, At: now, Origin: origin, Failed: failed, LData: l}
 	if c != nil {
 		s.counts.Written++
-		t.Session, t.Channel, t.Client = c.session, c.number, c.data
+		t.Session, t.Channel, t.Client = c.session, c.number, c.data.AddrPort
 	}
 	t.LData.Message = frame.LDataInd
 	s.recordBus(t)
@@ -84,7 +84,7 @@ func (s *Server) forward(now time.Time, sender *channel, l frame.LData, number u
 	}
 	var cemi []byte // shared by all channels
 	for _, c := range s.channels {
-		if c == sender {
+		if c == sender || s.faults.BusDown {
 			continue
 		}
 		if cemi == nil {

@@ -14,8 +14,8 @@ type channel struct {
 	session  uint64 // counts the channels of the server: numbers come again
 	slot     int
 	assigned frame.IndividualAddress
-	control  netip.AddrPort // where the client is told about the channel
-	data     netip.AddrPort // where it gets its telegrams
+	control  endpoint // where the client is told about the channel
+	data     endpoint // where it gets its telegrams
 	since    time.Time
 	heard    time.Time // last sign of life
 
@@ -30,6 +30,8 @@ type channel struct {
 	tries    int
 	wire     uint8     // sequence number of the request under way, as it was sent
 	repeatAt time.Time // the request under way is unacknowledged
+
+	wantsInfo bool // set the feature "info service enable"
 
 	late []lateMessage // confirmations that are held back, at most lateLimit
 }
@@ -139,6 +141,9 @@ func (s *Server) pump(now time.Time, c *channel) {
 		s.sendRaw(s.cfg.DataAddress, c.data, list[s.nth.malformed%uint64(len(list))])
 	}
 	s.transmit(now, c)
+	if c.data.tcp {
+		s.acknowledged(now, c) // by TCP
+	}
 }
 
 // transmit sends the first of the queue; a repeat is the same to the byte.
@@ -151,19 +156,24 @@ func (s *Server) transmit(now time.Time, c *channel) {
 		copies = 2
 	}
 	for range copies {
-		if m.content == ContentFeature {
+		switch m.content {
+		case ContentFeatureInfo:
+			s.send(s.cfg.DataAddress, c.data, frame.FeatureInfo{
+				Channel: c.number, Sequence: c.wire, Feature: frame.Feature(m.payload[0]), Value: m.payload[2:],
+			})
+		case ContentFeature:
 			s.send(s.cfg.DataAddress, c.data, frame.FeatureResponse{
 				Channel: c.number, Sequence: c.wire,
 				Feature: frame.Feature(m.payload[0]), Code: m.payload[1], Value: m.payload[2:],
 			})
-			continue
+		default:
+			s.send(s.cfg.DataAddress, c.data, frame.TunnellingRequest{Channel: c.number, Sequence: c.wire, CEMI: m.payload})
 		}
-		s.send(s.cfg.DataAddress, c.data, frame.TunnellingRequest{Channel: c.number, Sequence: c.wire, CEMI: m.payload})
 	}
 }
 
 // onAck ends the request under way. An ACK with an error status counts as none.
-func (s *Server) onAck(now time.Time, from netip.AddrPort, a frame.TunnellingAck) {
+func (s *Server) onAck(now time.Time, from endpoint, a frame.TunnellingAck) {
 	c := s.channel(a.Channel)
 	if c == nil || c.data != from {
 		s.counts.Foreign++
@@ -177,6 +187,11 @@ func (s *Server) onAck(now time.Time, from netip.AddrPort, a frame.TunnellingAck
 	if every(s.faults.IgnoreAcks, &s.nth.ignoredAcks) {
 		return
 	}
+	s.acknowledged(now, c)
+}
+
+// acknowledged ends the request under way and goes on to the next.
+func (s *Server) acknowledged(now time.Time, c *channel) {
 	s.ended(now, c, c.queue[0], Acked)
 	c.queue[0] = message{}
 	c.queue = c.queue[1:]
@@ -203,7 +218,7 @@ type Channel struct {
 func (s *Server) Channels() []Channel {
 	list := make([]Channel, len(s.channels))
 	for i, c := range s.channels {
-		list[i] = Channel{c.number, c.session, c.control, c.assigned, c.since, len(c.queue)}
+		list[i] = Channel{c.number, c.session, c.control.AddrPort, c.assigned, c.since, len(c.queue)}
 	}
 	return list
 }

@@ -52,6 +52,11 @@ type Config struct {
 	// from device 1 on the same line.
 	IndividualAddress frame.IndividualAddress
 	Style             Style
+	// TCP offers tunnelling over TCP too, with StyleCalimero: see Accept.
+	TCP bool
+	// MaxAPDU is the longest APDU that the bus carries, in octets. A longer one gets
+	// a negative confirmation. Zero means 254, less than 15 means 15.
+	MaxAPDU int
 
 	// Profile is the group objects of the bus; nil means none. It is not changed
 	// and may be shared by many servers.
@@ -81,6 +86,8 @@ const (
 	// inboxLimit is how many datagrams wait while the interface is frozen. When
 	// it is full, the newest is dropped.
 	inboxLimit = 64
+	// connLimit is how many TCP connections are open at once; one beyond is closed.
+	connLimit = 16
 	// lateLimit is how many delayed confirmations wait for one client. One
 	// beyond is never sent.
 	lateLimit = 16
@@ -106,6 +113,11 @@ func (c Config) withDefaults() Config {
 	if c.IndividualAddress == 0 {
 		c.IndividualAddress = 0x11F0
 	}
+	c.TCP = c.TCP && c.Style == StyleCalimero
+	if c.MaxAPDU == 0 {
+		c.MaxAPDU = maxAPDU
+	}
+	c.MaxAPDU = min(max(c.MaxAPDU, minAPDU), maxAPDU)
 	if c.Profile == nil {
 		c.Profile = &Profile{}
 	}

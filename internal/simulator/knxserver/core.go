@@ -1,25 +1,24 @@
 package knxserver
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 )
 
-func (s *Server) onSearch(from netip.AddrPort, r frame.SearchRequest) {
-	s.send(s.cfg.Address, r.Discovery.Resolve(from), frame.SearchResponse{
+func (s *Server) onSearch(from endpoint, r frame.SearchRequest) {
+	s.send(s.cfg.Address, from.resolve(r.Discovery), frame.SearchResponse{
 		Control:     frame.HPAI{Addr: s.cfg.Address},
 		Description: s.description(),
 	})
 }
 
-func (s *Server) onDescription(from netip.AddrPort, r frame.DescriptionRequest) {
-	s.send(s.cfg.Address, r.Control.Resolve(from), frame.DescriptionResponse{Description: s.description()})
+func (s *Server) onDescription(from endpoint, r frame.DescriptionRequest) {
+	s.send(s.cfg.Address, from.resolve(r.Control), frame.DescriptionResponse{Description: s.description()})
 }
 
-// description says who the interface is (KNX 03_08_02 Core §7.5.4). It has no
-// version 2 of the core, which would promise TCP.
+// description says who the interface is (KNX 03_08_02 Core §7.5.4). Version 2
+// of the core promises TCP.
 func (s *Server) description() frame.Description {
 	own := s.cfg.IndividualAddress
 	id := [6]byte{0x00, 0xFA, 0x10, 0x00, byte(own >> 8), byte(own)}
@@ -27,10 +26,14 @@ func (s *Server) description() frame.Description {
 	if s.cfg.Style == StyleCalimero {
 		tunnelling = 2
 	}
+	core := uint8(1)
+	if s.cfg.TCP {
+		core = 2
+	}
 	d := frame.Description{
 		Device: frame.DeviceInfo{Medium: frame.MediumTP1, Address: own, Serial: id, MAC: id, Name: s.cfg.Name},
 		Services: []frame.SupportedService{
-			{Family: frame.FamilyCore, Version: 1},
+			{Family: frame.FamilyCore, Version: core},
 			{Family: frame.FamilyTunnelling, Version: tunnelling},
 		},
 	}
@@ -47,9 +50,9 @@ func (s *Server) tunnelAddress(slot int) frame.IndividualAddress {
 
 // onConnect grants a slot or refuses (KNX 03_08_02 Core §7.8.1, §7.8.2). A client
 // that asks twice gets two, as at real interfaces.
-func (s *Server) onConnect(now time.Time, from netip.AddrPort, r frame.ConnectRequest) {
-	control := r.Control.Resolve(from)
-	slot, status := s.admit(r)
+func (s *Server) onConnect(now time.Time, from endpoint, r frame.ConnectRequest) {
+	control := from.resolve(r.Control)
+	slot, status := s.admit(from, r)
 	if status != frame.StatusNoError {
 		s.counts.Refused++
 		refusal := frame.ConnectResponse{Status: status}
@@ -66,25 +69,27 @@ func (s *Server) onConnect(now time.Time, from netip.AddrPort, r frame.ConnectRe
 		slot:     slot,
 		assigned: s.tunnelAddress(slot),
 		control:  control,
-		data:     r.Data.Resolve(from),
+		data:     from.resolve(r.Data),
 		since:    now,
 		heard:    now,
 	}
 	s.lastChannel = c.number
 	s.channels = append(s.channels, c)
 	grant := frame.ConnectResponse{Channel: c.number, Assigned: c.assigned}
-	if !s.cfg.RouteBack {
+	if from.tcp {
+		grant.Data = frame.HPAI{TCP: true}
+	} else if !s.cfg.RouteBack {
 		grant.Data = frame.HPAI{Addr: s.cfg.DataAddress}
 	}
 	s.send(s.cfg.Address, control, grant)
 }
 
 // admit finds a slot for a client, or the reason for a refusal.
-func (s *Server) admit(r frame.ConnectRequest) (slot int, status frame.Status) {
+func (s *Server) admit(from endpoint, r frame.ConnectRequest) (slot int, status frame.Status) {
 	switch {
 	case s.faults.Refuse != frame.StatusNoError:
 		return 0, s.faults.Refuse
-	case r.Control.TCP || r.Data.TCP:
+	case r.Control.TCP != from.tcp || r.Data.TCP != from.tcp:
 		return 0, frame.StatusHostProtocolType
 	case r.Layer != frame.LayerLink:
 		return 0, frame.StatusTunnellingLayer
@@ -140,7 +145,7 @@ func (s *Server) channel(number uint8) *channel {
 
 // known finds the channel of a client's request to the control endpoint. One from
 // anywhere but the client's control endpoint is for no channel, as at knxd.
-func (s *Server) known(from netip.AddrPort, number uint8) (*channel, frame.Status) {
+func (s *Server) known(from endpoint, number uint8) (*channel, frame.Status) {
 	c := s.channel(number)
 	if c == nil || c.control != from {
 		s.counts.Foreign++
@@ -150,19 +155,19 @@ func (s *Server) known(from netip.AddrPort, number uint8) (*channel, frame.Statu
 }
 
 // onHeartbeat answers a CONNECTIONSTATE_REQUEST (KNX 03_08_02 Core §5.4).
-func (s *Server) onHeartbeat(now time.Time, from netip.AddrPort, r frame.ConnectionStateRequest) {
+func (s *Server) onHeartbeat(now time.Time, from endpoint, r frame.ConnectionStateRequest) {
 	c, status := s.known(from, r.Channel)
 	if c != nil {
 		c.heard = now
 		status = s.faults.Heartbeat
 	}
 	s.counts.Heartbeats++
-	s.send(s.cfg.Address, r.Control.Resolve(from), frame.ConnectionStateResponse{Channel: r.Channel, Status: status})
+	s.send(s.cfg.Address, from.resolve(r.Control), frame.ConnectionStateResponse{Channel: r.Channel, Status: status})
 }
 
-func (s *Server) onDisconnect(now time.Time, from netip.AddrPort, r frame.DisconnectRequest) {
+func (s *Server) onDisconnect(now time.Time, from endpoint, r frame.DisconnectRequest) {
 	c, status := s.known(from, r.Channel)
-	s.send(s.cfg.Address, r.Control.Resolve(from), frame.DisconnectResponse{Channel: r.Channel, Status: status})
+	s.send(s.cfg.Address, from.resolve(r.Control), frame.DisconnectResponse{Channel: r.Channel, Status: status})
 	if c != nil {
 		s.counts.Left++
 		s.closeChannel(now, c)
@@ -181,7 +186,7 @@ func (s *Server) Disconnect(now time.Time) {
 
 func (s *Server) requestDisconnect(c *channel) {
 	s.send(s.cfg.Address, c.control, frame.DisconnectRequest{
-		Channel: c.number, Control: frame.HPAI{Addr: s.cfg.Address},
+		Channel: c.number, Control: s.hpai(c),
 	})
 }
 
@@ -192,6 +197,7 @@ func (s *Server) Reboot(now time.Time, down time.Duration) {
 	for len(s.channels) > 0 {
 		s.closeChannel(now, s.channels[0])
 	}
+	s.closeConns()
 	s.inbox = nil
 	s.lastChannel = 0
 	s.downUntil = now.Add(down)

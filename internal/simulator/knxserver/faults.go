@@ -27,6 +27,11 @@ type Faults struct {
 	// answered: 0x21, 0x26 or 0x27. The channel lives on.
 	Heartbeat frame.Status
 
+	// BusDown: the interface has lost its bus. Its clients get no telegrams, and a
+	// negative confirmation for each of theirs. The feature bus status says so, and
+	// those who asked for news of it are told; heartbeats do not.
+	BusDown bool
+
 	// LoseAcks: our ACKs of a client's request are not sent. The request counts.
 	LoseAcks int
 	// IgnoreAcks: the client's ACKs are not seen, so that its telegram comes again.
@@ -89,7 +94,9 @@ func (s *Server) Faults() Faults { return s.faults }
 // SetFaults changes what is wrong. A thaw answers at once what has waited.
 func (s *Server) SetFaults(now time.Time, f Faults) {
 	thaw := s.faults.Frozen && !f.Frozen
+	before := s.busStatus()
 	s.faults = f
+	s.tellBusStatus(now, before)
 	if !thaw {
 		return
 	}
@@ -101,6 +108,27 @@ func (s *Server) SetFaults(now time.Time, f Faults) {
 			continue
 		}
 		s.handle(now, a.from, a.datagram)
+	}
+}
+
+// busStatus is the value of the feature "bus connection status".
+func (s *Server) busStatus() byte {
+	if s.faults.BusDown || s.faults.Heartbeat == frame.StatusKNXConnection {
+		return 0
+	}
+	return 1
+}
+
+// tellBusStatus tells a change of it to the clients that want news.
+func (s *Server) tellBusStatus(now time.Time, before byte) {
+	after := s.busStatus()
+	if after == before {
+		return
+	}
+	for _, c := range s.channels {
+		if c.wantsInfo {
+			s.enqueue(now, c, message{content: ContentFeatureInfo, payload: []byte{byte(frame.FeatureBusStatus), 0, after}})
+		}
 	}
 }
 

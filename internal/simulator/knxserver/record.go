@@ -68,6 +68,7 @@ const (
 	ContentConfirmation                // positive L_Data.con of the client's own telegram
 	ContentNegative                    // negative L_Data.con
 	ContentFeature                     // answer to a feature request
+	ContentFeatureInfo                 // news of a feature
 	ContentBroken                      // cEMI that makes no sense: Faults.Broken
 )
 
@@ -82,6 +83,8 @@ func (c Content) String() string {
 		return "negative confirmation"
 	case ContentFeature:
 		return "feature"
+	case ContentFeatureInfo:
+		return "feature info"
 	default:
 		return "broken"
 	}

@@ -36,12 +36,14 @@ const maxSteps = 1000
 //	silence, freeze, full            as in Faults
 //	refuse STATUS, heartbeat STATUS  with a status such as 0x24
 //	long-refusals                    refusals of 20 bytes
+//	bus-down                         as in Faults
 //	lose-acks N, ignore-acks N       every Nth
 //	negative-confirmations, no-confirmations, anonymous-confirmations
 //	late-confirmations DURATION      each held back so long
 //	wrong-sequence N, duplicates N, foreign N, malformed N, broken N
 //	reboot                           forgets its channels, silent for LENGTH
 //	disconnect                       ends all channels; no length
+//	hang-up                          closes all TCP connections; no length
 //	clear                            ends all faults; no length
 //
 // An error names the line and what would be right.
@@ -90,6 +92,7 @@ var scriptedFaults = []scripted{
 	{"refuse", parseStatus, func(f *Faults, v int64) { f.Refuse = frame.Status(v) }},
 	{"long-refusals", nil, func(f *Faults, v int64) { f.LongRefusals = v != 0 }},
 	{"heartbeat", parseStatus, func(f *Faults, v int64) { f.Heartbeat = frame.Status(v) }},
+	{"bus-down", nil, func(f *Faults, v int64) { f.BusDown = v != 0 }},
 	{"lose-acks", parseCount, func(f *Faults, v int64) { f.LoseAcks = int(v) }},
 	{"ignore-acks", parseCount, func(f *Faults, v int64) { f.IgnoreAcks = int(v) }},
 	{"negative-confirmations", nil, func(f *Faults, v int64) { f.Confirmation = ConfirmNegative * Confirmation(v) }},
@@ -118,7 +121,7 @@ func (script *Script) add(words []string) error {
 	}
 	i := slices.IndexFunc(scriptedFaults, func(f scripted) bool { return f.name == name })
 	if i < 0 {
-		return fmt.Errorf("fault %.30q is not known, want one of %s, reboot, disconnect, clear", name, faultNames())
+		return fmt.Errorf("fault %.30q is not known, want one of %s, reboot, disconnect, hang-up, clear", name, faultNames())
 	}
 	fault, value := scriptedFaults[i], int64(1)
 	if fault.value != nil {
@@ -152,6 +155,9 @@ func (script *Script) special(at time.Duration, name string, rest []string) (kno
 	case "disconnect":
 		err = noMore(name, rest)
 		entry.apply = func(s *Server, now time.Time) { s.Disconnect(now) }
+	case "hang-up":
+		err = noMore(name, rest)
+		entry.apply = func(s *Server, now time.Time) { s.HangUp(now) }
 	case "clear":
 		err = noMore(name, rest)
 		entry.end = true

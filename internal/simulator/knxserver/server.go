@@ -19,10 +19,11 @@ type Server struct {
 	taken   int // outputs[:taken] were returned by Next
 
 	// The interface.
-	channels    []*channel // open, at most cfg.Slots, in the order they were granted
-	lastChannel uint8      // the number granted last
-	inbox       []arrival  // while frozen, at most inboxLimit
-	downUntil   time.Time  // after a reboot
+	channels    []*channel       // open, at most cfg.Slots, in the order they were granted
+	lastChannel uint8            // the number granted last
+	conns       []netip.AddrPort // TCP connections, at most connLimit
+	inbox       []arrival        // while frozen, at most inboxLimit
+	downUntil   time.Time        // after a reboot
 
 	// The bus.
 	values  []float64  // of the profile's objects
@@ -43,11 +44,14 @@ type Server struct {
 type Datagram struct {
 	From, To netip.AddrPort
 	Payload  []byte
+	// TCP: it goes over the client's TCP connection; without Payload, that is
+	// closed.
+	TCP bool
 }
 
 // arrival is a datagram that waits while the interface is frozen.
 type arrival struct {
-	from     netip.AddrPort
+	from     endpoint
 	datagram []byte
 }
 
@@ -73,12 +77,15 @@ func (s *Server) Start(now time.Time) {
 // Receive takes one datagram that reached the interface. The server keeps no
 // part of it. Whatever it holds, it causes a bounded number of answers.
 func (s *Server) Receive(now time.Time, from netip.AddrPort, datagram []byte) {
+	s.receive(now, endpoint{AddrPort: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}, datagram)
+}
+
+func (s *Server) receive(now time.Time, from endpoint, datagram []byte) {
 	if s.started.IsZero() {
 		return
 	}
 	s.runScript(now)
 	s.counts.Received++
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	switch {
 	case s.faults.Silent || now.Before(s.downUntil):
 		s.counts.Unheard++
@@ -91,7 +98,7 @@ func (s *Server) Receive(now time.Time, from netip.AddrPort, datagram []byte) {
 	}
 }
 
-func (s *Server) handle(now time.Time, from netip.AddrPort, datagram []byte) {
+func (s *Server) handle(now time.Time, from endpoint, datagram []byte) {
 	f, err := frame.Parse(datagram)
 	if err != nil {
 		s.counts.Malformed++
@@ -187,15 +194,15 @@ func (s *Server) Next() (Datagram, bool) {
 }
 
 // send emits a frame from one of the interface's endpoints.
-func (s *Server) send(from, to netip.AddrPort, f frame.Frame) {
+func (s *Server) send(from netip.AddrPort, to endpoint, f frame.Frame) {
 	s.sendRaw(from, to, frame.Append(nil, f))
 }
 
-func (s *Server) sendRaw(from, to netip.AddrPort, payload []byte) {
+func (s *Server) sendRaw(from netip.AddrPort, to endpoint, payload []byte) {
 	if s.faults.Silent {
 		s.counts.Unsaid++
 		return
 	}
 	s.counts.Sent++
-	s.outputs = append(s.outputs, Datagram{From: from, To: to, Payload: payload})
+	s.outputs = append(s.outputs, Datagram{From: from, To: to.AddrPort, Payload: payload, TCP: to.tcp})
 }

@@ -19,4 +19,6 @@ const (
 	// maxAPDU is the longest APDU that the interface forwards, as it tells by the
 	// interface feature (KNX 03_08_04 Tunnelling).
 	maxAPDU = 254
+	// minAPDU is what every interface forwards: the APDU of a standard frame.
+	minAPDU = 15
 )

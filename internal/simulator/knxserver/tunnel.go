@@ -2,7 +2,6 @@ package knxserver
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -10,13 +9,16 @@ import (
 
 // accept applies the receive window (KNX 03_08_04 Tunnelling §2.6) to a client's
 // request, acknowledges it, and returns its channel when it is to be processed.
-func (s *Server) accept(now time.Time, from netip.AddrPort, number, sequence uint8) *channel {
+func (s *Server) accept(now time.Time, from endpoint, number, sequence uint8) *channel {
 	c := s.channel(number)
 	if c == nil || c.data != from {
 		s.counts.Foreign++
 		return nil
 	}
 	c.heard = now
+	if from.tcp {
+		return c // neither counters nor ACKs
+	}
 	switch sequence {
 	case c.expected:
 		s.ack(c, sequence)
@@ -51,20 +53,20 @@ func (s *Server) onCEMI(now time.Time, c *channel, cemi []byte) {
 	if l.Source == 0 {
 		l.Source = c.assigned
 	}
-	failed := s.faults.Confirmation == ConfirmNegative
+	failed := s.faults.Confirmation == ConfirmNegative || s.faults.BusDown || (!l.SixBit && 1+len(l.Data) > s.cfg.MaxAPDU)
 	number := s.appear(now, FromClient, c, l, failed)
-	s.confirm(now, c, con, number)
+	s.confirm(now, c, con, number, failed)
 	s.forward(now, c, l, number, failed)
 }
 
 // confirm sends the L_Data.con (KNX 03_06_03 EMI_IMI §4.1.5).
-func (s *Server) confirm(now time.Time, c *channel, con frame.LData, number uint64) {
+func (s *Server) confirm(now time.Time, c *channel, con frame.LData, number uint64, failed bool) {
 	if s.faults.Confirmation == ConfirmNever {
 		return
 	}
 	content := ContentConfirmation
 	con.Message = frame.LDataCon
-	if s.faults.Confirmation == ConfirmNegative {
+	if failed {
 		content = ContentNegative
 		con.Failed = true
 	}
@@ -105,7 +107,7 @@ const (
 
 // onFeature answers TUNNELLING_FEATURE_GET and, when set is not nil, _SET
 // (KNX 03_08_04 Tunnelling). Version 1 does not know them and stays silent.
-func (s *Server) onFeature(now time.Time, from netip.AddrPort, number, sequence uint8, f frame.Feature, set []byte) {
+func (s *Server) onFeature(now time.Time, from endpoint, number, sequence uint8, f frame.Feature, set []byte) {
 	if s.cfg.Style != StyleCalimero {
 		s.counts.Unexpected++
 		return
@@ -121,10 +123,7 @@ func (s *Server) onFeature(now time.Time, from netip.AddrPort, number, sequence 
 	case frame.FeatureHostDeviceDescriptor:
 		value = []byte{0x09, 0x1A} // KNXnet/IP router
 	case frame.FeatureBusStatus:
-		value = []byte{1}
-		if s.faults.Heartbeat == frame.StatusKNXConnection {
-			value = []byte{0}
-		}
+		value = []byte{s.busStatus()}
 	case frame.FeatureManufacturer:
 		value = []byte{0x00, 0xFA} // as in the serial number
 	case frame.FeatureActiveEMIType:
@@ -132,13 +131,18 @@ func (s *Server) onFeature(now time.Time, from netip.AddrPort, number, sequence 
 	case frame.FeatureIndividualAddress:
 		value = binary.BigEndian.AppendUint16(nil, uint16(c.assigned))
 	case frame.FeatureMaxAPDULength:
-		value = binary.BigEndian.AppendUint16(nil, maxAPDU)
+		value = binary.BigEndian.AppendUint16(nil, uint16(s.cfg.MaxAPDU))
 	case frame.FeatureInfoServiceEnable:
-		value = []byte{0} // there is never anything to tell
+		if set != nil {
+			c.wantsInfo = len(set) > 0 && set[0]&1 == 1
+		}
+		if value = []byte{0}; c.wantsInfo {
+			value = []byte{1}
+		}
 	default:
 		code = codeAddressVoid
 	}
-	if set != nil && code == codeSuccess {
+	if set != nil && code == codeSuccess && f != frame.FeatureInfoServiceEnable {
 		code = codeReadOnly
 	}
 	s.enqueue(now, c, message{content: ContentFeature, payload: append([]byte{byte(f), code}, value...)})
