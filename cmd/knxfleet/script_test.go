@@ -45,6 +45,10 @@ func TestScripts(t *testing.T) {
 			"took-less":  tookLess,
 			"key-pair":   keyPair,
 			"no-secret":  noSecret,
+			"all-cpus":   allCPUs,
+			"quit":       quit,
+
+			"encryption-workers": encryptionWorkers,
 		},
 	})
 }

@@ -13,19 +13,23 @@ import (
 )
 
 type serveCmd struct {
-	DataDir      string          `required:"" help:"Folder for everything that must outlive the process." placeholder:"DIR"`
-	Config       kong.ConfigFlag `help:"YAML or JSON file with the flags of this command." placeholder:"FILE"`
-	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
-	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
-	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
-	Insecure     bool            `help:"Serve the API beyond this machine without TLS and authentication."`
-	LogLevel     string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat    string          `enum:"text,json" default:"text" help:"text or json."`
+	DataDir       string          `required:"" help:"Folder for everything that must outlive the process." placeholder:"DIR"`
+	Config        kong.ConfigFlag `help:"YAML or JSON file with the flags of this command." placeholder:"FILE"`
+	GRPCListen    string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
+	HTTPListen    string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
+	TunnelListen  string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
+	Insecure      bool            `help:"Serve the API beyond this machine without TLS and authentication."`
+	AffinityStart bool            `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
+	LogLevel      string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat     string          `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run is the gateway.
 func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 	log := c.logger(s)
+	if c.AffinityStart {
+		ctx = startOnOneCPU(ctx, log)
+	}
 	grpcListener, err := c.listen(ctx, "--grpc-listen", c.GRPCListen, log)
 	if err != nil {
 		return err
