@@ -16,6 +16,7 @@ import (
 	"github.com/knxfleet/knxfleet/internal/simulator"
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 type demoCmd struct {
@@ -54,7 +55,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := openGateway(ctx, filepath.Join(dir, "data"), "127.0.0.1:0", zerolog.Nop())
+	g, err := openGateway(ctx, filepath.Join(dir, "data"), tunnel.ListenConfig{Address: "127.0.0.1:0"}, zerolog.Nop())
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type gateway struct {
 
 // openGateway opens what the gateway holds: the data directory and the tunnels'
 // sockets.
-func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.Logger) (*gateway, error) {
+func openGateway(ctx context.Context, dataDir string, tunnels tunnel.ListenConfig, log zerolog.Logger) (*gateway, error) {
 	store, err := engine.Open(ctx, engine.Config{Dir: dataDir, Log: log})
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func openGateway(ctx context.Context, dataDir, tunnelListen string, log zerolog.
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: tunnelListen, Log: log})
+	exchange, err := tunnel.Listen(tunnels)
 	if err != nil {
 		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
 	}

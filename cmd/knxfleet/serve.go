@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 type serveCmd struct {
@@ -20,6 +22,7 @@ type serveCmd struct {
 	TunnelListen  string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
 	Insecure      bool            `help:"Serve the API beyond this machine without TLS and authentication."`
 	AffinityStart bool            `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
+	TrimBuffers   bool            `negatable:"" default:"true" help:"Give the memory of WireGuard's message buffers back while they wait (Linux)."`
 	LogLevel      string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat     string          `enum:"text,json" default:"text" help:"text or json."`
 }
@@ -40,7 +43,7 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer httpListener.Close() // as above
-	g, err := openGateway(ctx, c.DataDir, c.TunnelListen, log)
+	g, err := openGateway(ctx, c.DataDir, tunnel.ListenConfig{Address: c.TunnelListen, KeepBuffers: !c.TrimBuffers, Log: log}, log)
 	if err != nil {
 		return err
 	}
