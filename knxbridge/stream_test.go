@@ -174,8 +174,9 @@ func TestTCPEnds(t *testing.T) {
 			"\x06\x10\x04\x20\x00\x15\x04", // and closed within a frame
 		} {
 			sessions := r.bridge.Stats().Sessions
-			_, _ = k.last().Write([]byte(last)) // of which it may take the start alone
-			_ = k.last().Close()                // what it closed itself is closed
+			conn := k.last()
+			_, _ = conn.Write([]byte(last)) // of which it may take the start alone
+			_ = conn.Close()                // what it closed itself is closed
 			time.Sleep(time.Minute)
 			if s := r.bridge.Stats(); s.Sessions != sessions+1 || r.bridge.State().State != session.StateOnline {
 				t.Errorf("after %q: %d sessions, %v, want one more", last, s.Sessions-sessions, r.bridge.State())

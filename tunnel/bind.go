@@ -53,6 +53,7 @@ func (b *bind) Open(uint16) ([]conn.ReceiveFunc, uint16, error) {
 	}
 	b.open.Store(true)
 	receive := func(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+		b.x.trimmer.trim(packets[0])
 		d, ok := b.inbox.pop(epoch)
 		if !ok {
 			return 0, net.ErrClosed

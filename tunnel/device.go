@@ -97,7 +97,7 @@ func (x *Exchange) Open(cfg Config, dev tun.Device, log zerolog.Logger, onHandsh
 		onHandshake: onHandshake,
 		onResponse:  t.prodSoon,
 	}
-	t.device = device.NewDevice(dev, t.bind, deviceLogger(log))
+	t.device = device.NewDevice(trimmed{dev, x.trimmer}, t.bind, deviceLogger(log))
 	if err := x.enter(t); err != nil {
 		t.device.Close() // closes dev
 		return nil, fmt.Errorf("open tunnel: %w", err)

@@ -63,6 +63,7 @@ type Exchange struct {
 
 	closing   chan struct{} // closed with closed
 	strangers *rate.Limiter // in hashes
+	trimmer   *trimmer      // nil: buffers are left alone
 	cursor    atomic.Uint32 // where the next search begins
 	count     counts
 }
@@ -92,6 +93,8 @@ type Stats struct {
 	ReadErrors uint64
 	SendErrors uint64
 	NoSocket   uint64 // of SendErrors: no socket of the address family
+
+	Trimmed uint64 // message buffers whose memory was given back
 }
 
 // NewExchange returns an exchange over given sockets, which it will close. The
@@ -104,6 +107,7 @@ func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
 		tunnels:   make(map[*Tunnel]struct{}),
 		closing:   make(chan struct{}),
 		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
+		trimmer:   newTrimmer(log),
 	}
 	for _, c := range conns {
 		switch local := localAddr(c).Addr(); {
@@ -209,6 +213,7 @@ func (x *Exchange) Stats() Stats {
 		ReadErrors:       c.readErr.Load(),
 		SendErrors:       c.sendErr.Load(),
 		NoSocket:         c.noSocket.Load(),
+		Trimmed:          x.trimmer.trims(),
 	}
 }
 

@@ -22,6 +22,9 @@ type ListenConfig struct {
 	// unspecified address (0.0.0.0 or [::]) the other address family is opened
 	// at the same port as well, if the machine has it.
 	Address string
+	// KeepBuffers leaves the memory of WireGuard's message buffers occupied; it is
+	// given back otherwise, where the system can do it (Linux).
+	KeepBuffers bool
 	// Log gets socket errors.
 	Log zerolog.Logger
 }
@@ -36,7 +39,11 @@ func Listen(cfg ListenConfig) (*Exchange, error) {
 	for attempt := 1; ; attempt++ {
 		conns, err := listenBoth(addr, cfg.Log)
 		if err == nil {
-			return NewExchange(cfg.Log, conns...), nil
+			x := NewExchange(cfg.Log, conns...)
+			if cfg.KeepBuffers {
+				x.trimmer = nil
+			}
+			return x, nil
 		}
 		if addr.Port() != 0 || attempt == listenRetries || !errors.Is(err, syscall.EADDRINUSE) {
 			return nil, fmt.Errorf("tunnel address %v: %w", addr, err)

@@ -54,7 +54,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := openGateway(ctx, &serveCmd{DataDir: filepath.Join(dir, "data"), TunnelListen: "127.0.0.1:0"}, zerolog.Nop())
+	g, err := openGateway(ctx, &serveCmd{DataDir: filepath.Join(dir, "data"), TunnelListen: "127.0.0.1:0", TrimBuffers: true}, zerolog.Nop())
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,10 @@ func TestScripts(t *testing.T) {
 			"no-secret":  noSecret,
 			"no-key-of":  noKeyOf,
 			"wait-other": waitOther,
+			"all-cpus":   allCPUs,
+			"quit":       quit,
+
+			"encryption-workers": encryptionWorkers,
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+
 )
 
 type serveCmd struct {
@@ -26,6 +27,9 @@ type serveCmd struct {
 
 	keysetFlags
 
+	AffinityStart bool `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
+	TrimBuffers   bool `negatable:"" default:"true" help:"Give the memory of WireGuard's message buffers back while they wait (Linux)."`
+
 	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
@@ -34,6 +38,9 @@ type serveCmd struct {
 // Run is the gateway.
 func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err error) {
 	log := c.logger(s)
+	if c.AffinityStart {
+		ctx = startOnOneCPU(ctx, log)
+	}
 	if err := c.journalFlags.validate(); err != nil {
 		return err
 	}
