@@ -37,6 +37,10 @@ const (
 
 	// maxInFlight bounds what the store has not answered; the engine takes 8192.
 	maxInFlight = 4096
+	// gatherTime is for how long records are gathered before they go to the store:
+	// waking the store for each costs several times what storing it does. A crash
+	// loses so much more.
+	gatherTime = 10 * time.Millisecond
 	// sendBatch is how many records are encoded under one lock.
 	sendBatch = 64
 	// A store that fails is tried again after minPause, then after twice that and so

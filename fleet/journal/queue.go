@@ -397,6 +397,8 @@ func (j *Journal) Run(ctx context.Context) error {
 func (j *Journal) pumpUntil(done <-chan struct{}, orEmpty bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	gather := time.NewTimer(0)
+	defer gather.Stop()
 	for {
 		if wait := j.pump(); wait > 0 {
 			timer.Reset(wait)
@@ -409,6 +411,15 @@ func (j *Journal) pumpUntil(done <-chan struct{}, orEmpty bool) {
 		select {
 		case <-j.wake:
 		case <-timer.C:
+		case <-done:
+			return
+		}
+		if orEmpty {
+			continue
+		}
+		gather.Reset(gatherTime)
+		select {
+		case <-gather.C:
 		case <-done:
 			return
 		}
