@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 )
 
 type serveCmd struct {
@@ -18,6 +19,7 @@ type serveCmd struct {
 	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
+	DebugListen  string          `help:"Loopback address of Go's profiles (net/http/pprof); none unless given." placeholder:"ADDR"`
 	Insecure     bool            `help:"Serve the API beyond this machine without TLS and authentication."`
 	LogLevel     string          `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat    string          `enum:"text,json" default:"text" help:"text or json."`
@@ -36,14 +38,28 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer httpListener.Close() // as above
+	debugListener, err := listenDebug(ctx, c.DebugListen)
+	if err != nil {
+		return err
+	}
+	if debugListener != nil {
+		defer debugListener.Close() // as above
+	}
 	g, err := openGateway(ctx, c.DataDir, c.TunnelListen, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
-	log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
-		Stringers("tunnels", stringers(g.exchange.LocalAddrs())).Msg("serving")
-	return g.run(ctx, grpcListener, httpListener)
+	serving := log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
+		Stringers("tunnels", stringers(g.exchange.LocalAddrs()))
+	if debugListener != nil {
+		serving = serving.Stringer("debug", debugListener.Addr())
+	}
+	serving.Msg("serving")
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return serveDebug(ctx, debugListener) })
+	parts.Go(func() error { return g.run(ctx, grpcListener, httpListener) })
+	return parts.Wait()
 }
 
 func (c *serveCmd) logger(s *streams) zerolog.Logger {
