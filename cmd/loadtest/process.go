@@ -36,7 +36,7 @@ func newWorkshop() (*workshop, error) {
 func (w *workshop) Close() error {
 	var failed error
 	for _, p := range slices.Backward(w.started) {
-		failed = errors.Join(failed, p.stop())
+		failed = errors.Join(failed, p.stop(), p.log.Close())
 	}
 	return errors.Join(failed, os.RemoveAll(w.dir))
 }
@@ -49,7 +49,7 @@ func (w *workshop) folder(name string) (string, error) { return os.MkdirTemp(w.d
 type process struct {
 	name  string
 	cmd   *exec.Cmd
-	log   *os.File
+	log   *os.File       // ours until the workshop is closed
 	child *control.Child // nil: not from this binary
 	ended chan struct{}  // closed when it has ended
 	err   error          // then
@@ -79,7 +79,7 @@ func (w *workshop) start(name string, cmd *exec.Cmd) (*process, error) {
 	w.started = append(w.started, p)
 	go func() {
 		defer close(p.ended)
-		p.err = errors.Join(cmd.Wait(), log.Close())
+		p.err = cmd.Wait()
 	}()
 	return p, nil
 }
@@ -167,9 +167,12 @@ const tail = 1 << 10
 
 // explain adds what a process said last, if it has ended unasked.
 func (p *process) explain(err error) error {
+	// That its answers fail may be noticed before its end is.
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
 	select {
 	case <-p.ended:
-	default:
+	case <-timer.C:
 		return err
 	}
 	log, readErr := os.ReadFile(p.log.Name())
