@@ -13,7 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
-
+	"golang.org/x/sync/errgroup"
 )
 
 type serveCmd struct {
@@ -29,6 +29,8 @@ type serveCmd struct {
 
 	AffinityStart bool `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
 	TrimBuffers   bool `negatable:"" default:"true" help:"Give the memory of WireGuard's message buffers back while they wait (Linux)."`
+
+	DebugListen string `help:"Loopback address of Go's profiles (net/http/pprof); none unless given." placeholder:"ADDR"`
 
 	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
@@ -57,15 +59,29 @@ func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err err
 		return err
 	}
 	defer httpListener.Close() // as above
+	debugListener, err := listenDebug(ctx, c.DebugListen)
+	if err != nil {
+		return err
+	}
+	if debugListener != nil {
+		defer debugListener.Close() // as above
+	}
 	g, err := openGateway(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	g.beside = func(ctx context.Context) error { return followLimits(ctx, args, hangups, g.store, log) }
 	defer func() { err = errors.Join(err, g.close()) }()
-	log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
-		Stringers("tunnels", stringers(g.exchange.LocalAddrs())).Msg("serving")
-	return g.run(ctx, grpcListener, httpListener)
+	serving := log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
+		Stringers("tunnels", stringers(g.exchange.LocalAddrs()))
+	if debugListener != nil {
+		serving = serving.Stringer("debug", debugListener.Addr())
+	}
+	serving.Msg("serving")
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return serveDebug(ctx, debugListener) })
+	parts.Go(func() error { return g.run(ctx, grpcListener, httpListener) })
+	return parts.Wait()
 }
 
 func (c *serveCmd) logger(s *streams) zerolog.Logger {
