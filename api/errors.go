@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -76,6 +77,7 @@ var answers = []answer{
 	{errFileTooLarge, codes.ResourceExhausted, "FILE_TOO_LARGE"},
 	{errImportsBusy, codes.ResourceExhausted, "IMPORTS_BUSY"},
 	{errSlowUpload, codes.DeadlineExceeded, "UPLOAD_TOO_SLOW"},
+	{peerconfig.ErrNoEndpoint, codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/knxfleet/knxfleet/fleet"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -41,6 +42,7 @@ var promised = map[error]struct {
 	errFileTooLarge:          {codes.ResourceExhausted, "FILE_TOO_LARGE"},
 	errImportsBusy:           {codes.ResourceExhausted, "IMPORTS_BUSY"},
 	errSlowUpload:            {codes.DeadlineExceeded, "UPLOAD_TOO_SLOW"},
+	peerconfig.ErrNoEndpoint: {codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
@@ -148,7 +150,7 @@ func TestOutcomes(t *testing.T) {
 var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
-	"ImportGroupAddresses": true, "ListGroupAddresses": true, "UpdateBuilding": true, "ReconnectBuilding": true,
+	"ImportGroupAddresses": true, "ListGroupAddresses": true, "UpdateBuilding": true, "ReconnectBuilding": true, "GenerateKeys": true, "GetPeerConfig": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {

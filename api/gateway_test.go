@@ -57,6 +57,8 @@ type setup struct {
 	fleetAsleep bool
 	// probe stands for the store's own.
 	probe func(context.Context) error
+	// tunnelEndpoint is where routers reach the gateway.
+	tunnelEndpoint string
 }
 
 func start(t *testing.T) *gateway {
@@ -88,7 +90,7 @@ func startWith(t *testing.T, with setup) *gateway {
 	if with.probe == nil {
 		with.probe = store.Probe
 	}
-	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, Hub: g.hub, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
+	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, Hub: g.hub, TunnelEndpoint: with.tunnelEndpoint, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

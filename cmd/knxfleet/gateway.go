@@ -67,7 +67,7 @@ func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway
 		followKeyset: func(ctx context.Context) error {
 			return buildings.FollowKeyset(ctx, keyset.StoreKeyFile(engine.StoreKeyPath(c.DataDir)))
 		},
-		server: api.New(api.Config{Registry: buildings, Tables: groupAddresses, Fleet: all, Hub: hub, Probe: store.Probe, Metrics: newMetrics(all, hub, exchange), Log: log}),
+		server: api.New(api.Config{Registry: buildings, Tables: groupAddresses, Fleet: all, Hub: hub, TunnelEndpoint: c.TunnelEndpoint, Probe: store.Probe, Metrics: newMetrics(all, hub, exchange), Log: log}),
 	}, nil
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 type serveCmd struct {
@@ -18,6 +20,8 @@ type serveCmd struct {
 	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
+
+	TunnelEndpoint string `help:"Where routers reach the tunnels' address from outside, for the configurations that they are given." placeholder:"HOST:PORT"`
 
 	keysetFlags
 
@@ -29,6 +33,11 @@ type serveCmd struct {
 // Run is the gateway.
 func (c *serveCmd) Run(ctx context.Context, s *streams) (err error) {
 	log := c.logger(s)
+	if c.TunnelEndpoint != "" {
+		if _, err := tunnel.ParseEndpoint(c.TunnelEndpoint); err != nil {
+			return usagef("--tunnel-endpoint: %w", err)
+		}
+	}
 	grpcListener, err := c.listen(ctx, "--grpc-listen", c.GRPCListen, log)
 	if err != nil {
 		return err
