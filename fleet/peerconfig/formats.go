@@ -20,37 +20,37 @@ const interfaceName = "knxfleet"
 // lines is a text that grows by lines.
 type lines struct{ strings.Builder }
 
-func (l *lines) add(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
+func (l *lines) addf(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
 
 // wgQuick is the form of wg(8), and with an address that of wg-quick(8).
 func (p *peer) wgQuick(address string) string {
 	var l lines
-	l.add("# The router of building %s, towards its gateway.", p.id)
-	l.add("[Interface]")
+	l.addf("# The router of building %s, towards its gateway.", p.id)
+	l.addf("[Interface]")
 	if p.privateKey != "" {
-		l.add("PrivateKey = %s", p.privateKey)
+		l.addf("PrivateKey = %s", p.privateKey)
 	} else {
-		l.add("# PrivateKey = %s", noPrivateKey)
+		l.addf("# PrivateKey = %s", noPrivateKey)
 	}
 	if p.listenPort != 0 {
-		l.add("ListenPort = %d", p.listenPort)
+		l.addf("ListenPort = %d", p.listenPort)
 	}
 	if address != "" {
-		l.add("Address = %s", address)
+		l.addf("Address = %s", address)
 	}
-	l.add("\n[Peer]")
-	l.add("PublicKey = %s", p.ours.Tunnel.PrivateKey.Public())
+	l.addf("\n[Peer]")
+	l.addf("PublicKey = %s", p.ours.Tunnel.PrivateKey.Public())
 	if p.preshared != "" {
-		l.add("PresharedKey = %s", p.preshared)
+		l.addf("PresharedKey = %s", p.preshared)
 	} else if p.needsPSK {
-		l.add("# PresharedKey = %s", noPreshared)
+		l.addf("# PresharedKey = %s", noPreshared)
 	}
-	l.add("AllowedIPs = %s", strings.Join(p.allowed, ", "))
+	l.addf("AllowedIPs = %s", strings.Join(p.allowed, ", "))
 	if !p.endpoint.IsZero() {
-		l.add("Endpoint = %s", p.endpoint)
+		l.addf("Endpoint = %s", p.endpoint)
 	}
 	if p.keepalive > 0 {
-		l.add("PersistentKeepalive = %d", p.keepalive)
+		l.addf("PersistentKeepalive = %d", p.keepalive)
 	}
 	return l.String()
 }
@@ -72,7 +72,7 @@ func (p *peer) fritzAddress() string {
 
 func (p *peer) mikroTik() string {
 	var l lines
-	l.add("# The router of building %s, towards its gateway.", p.id)
+	l.addf("# The router of building %s, towards its gateway.", p.id)
 	add := fmt.Sprintf("/interface/wireguard/add name=%s mtu=%d comment=%q", interfaceName, p.ours.Tunnel.MTU, "building "+p.id)
 	if p.listenPort != 0 {
 		add += fmt.Sprintf(" listen-port=%d", p.listenPort)
@@ -80,14 +80,14 @@ func (p *peer) mikroTik() string {
 	if p.privateKey != "" {
 		add += fmt.Sprintf(" private-key=%q", p.privateKey)
 	} else {
-		l.add("# add private-key=%q here: %s", "...", noPrivateKey)
+		l.addf("# add private-key=%q here: %s", "...", noPrivateKey)
 	}
-	l.add("%s", add)
+	l.addf("%s", add)
 	add = fmt.Sprintf("/interface/wireguard/peers/add interface=%s public-key=%q allowed-address=%s", interfaceName, p.ours.Tunnel.PrivateKey.Public(), strings.Join(p.allowed, ","))
 	if p.preshared != "" {
 		add += fmt.Sprintf(" preshared-key=%q", p.preshared)
 	} else if p.needsPSK {
-		l.add("# add preshared-key=%q here: %s", "...", noPreshared)
+		l.addf("# add preshared-key=%q here: %s", "...", noPreshared)
 	}
 	if !p.endpoint.IsZero() {
 		add += fmt.Sprintf(" endpoint-address=%s endpoint-port=%d", p.endpoint.Host, p.endpoint.Port)
@@ -95,28 +95,28 @@ func (p *peer) mikroTik() string {
 	if p.keepalive > 0 {
 		add += fmt.Sprintf(" persistent-keepalive=%ds", p.keepalive)
 	}
-	l.add("%s", add)
+	l.addf("%s", add)
 	for _, a := range p.allowed {
 		family := "ip"
 		if strings.Contains(a, ":") {
 			family = "ipv6"
 		}
-		l.add("/%s/route/add dst-address=%s gateway=%s", family, a, interfaceName)
+		l.addf("/%s/route/add dst-address=%s gateway=%s", family, a, interfaceName)
 	}
 	return l.String()
 }
 
 func (p *peer) openWrt() string {
 	var l lines
-	set := func(option, value string) { l.add("uci set network.%s='%s'", option, value) }
+	set := func(option, value string) { l.addf("uci set network.%s='%s'", option, value) }
 	own, gateway := interfaceName, interfaceName+"_gw"
-	l.add("# The router of building %s, towards its gateway.", p.id)
+	l.addf("# The router of building %s, towards its gateway.", p.id)
 	set(own, "interface")
 	set(own+".proto", "wireguard")
 	if p.privateKey != "" {
 		set(own+".private_key", p.privateKey)
 	} else {
-		l.add("# uci set network.%s.private_key='...': %s", own, noPrivateKey)
+		l.addf("# uci set network.%s.private_key='...': %s", own, noPrivateKey)
 	}
 	if p.listenPort != 0 {
 		set(own+".listen_port", strconv.Itoa(int(p.listenPort)))
@@ -128,11 +128,11 @@ func (p *peer) openWrt() string {
 	if p.preshared != "" {
 		set(gateway+".preshared_key", p.preshared)
 	} else if p.needsPSK {
-		l.add("# uci set network.%s.preshared_key='...': %s", gateway, noPreshared)
+		l.addf("# uci set network.%s.preshared_key='...': %s", gateway, noPreshared)
 	}
-	l.add("uci -q delete network.%s.allowed_ips", gateway)
+	l.addf("uci -q delete network.%s.allowed_ips", gateway)
 	for _, a := range p.allowed {
-		l.add("uci add_list network.%s.allowed_ips='%s'", gateway, a)
+		l.addf("uci add_list network.%s.allowed_ips='%s'", gateway, a)
 	}
 	set(gateway+".route_allowed_ips", "1")
 	if !p.endpoint.IsZero() {
@@ -142,21 +142,21 @@ func (p *peer) openWrt() string {
 	if p.keepalive > 0 {
 		set(gateway+".persistent_keepalive", strconv.Itoa(p.keepalive))
 	}
-	l.add("uci commit network")
-	l.add("service network reload")
+	l.addf("uci commit network")
+	l.addf("service network reload")
 	return l.String()
 }
 
 func (p *peer) opnSense() string {
 	var l lines
-	value := func(field, value string) { l.add("  %-20s %s", field+":", value) }
+	value := func(field, value string) { l.addf("  %-20s %s", field+":", value) }
 	keys := func(given, missing string) string {
 		if given != "" {
 			return given
 		}
 		return "(" + missing + ")"
 	}
-	l.add("VPN > WireGuard > Peers, a new peer")
+	l.addf("VPN > WireGuard > Peers, a new peer")
 	value("Name", "knxfleet-"+p.id)
 	value("Public key", p.ours.Tunnel.PrivateKey.Public().String())
 	if p.preshared != "" || p.needsPSK {
@@ -170,8 +170,8 @@ func (p *peer) opnSense() string {
 	if p.keepalive > 0 {
 		value("Keepalive interval", strconv.Itoa(p.keepalive))
 	}
-	l.add("")
-	l.add("VPN > WireGuard > Instances, a new instance")
+	l.addf("")
+	l.addf("VPN > WireGuard > Instances, a new instance")
 	value("Name", interfaceName)
 	value("Public key", p.ours.Tunnel.Peer.String())
 	value("Private key", keys(p.privateKey, noPrivateKey))
@@ -180,11 +180,11 @@ func (p *peer) opnSense() string {
 	}
 	value("MTU", strconv.Itoa(p.ours.Tunnel.MTU))
 	value("Peers", "knxfleet-"+p.id)
-	l.add("")
-	l.add("Firewall > Rules")
+	l.addf("")
+	l.addf("Firewall > Rules")
 	if p.listenPort != 0 {
-		l.add("  WAN: pass UDP to port %d", p.listenPort)
+		l.addf("  WAN: pass UDP to port %d", p.listenPort)
 	}
-	l.add("  WireGuard (Group): pass from %s to %s", strings.Join(p.allowed, ", "), net.JoinHostPort(p.ours.KNX.Interface.Addr().String(), strconv.Itoa(int(p.ours.KNX.Interface.Port()))))
+	l.addf("  WireGuard (Group): pass from %s to %s", strings.Join(p.allowed, ", "), net.JoinHostPort(p.ours.KNX.Interface.Addr().String(), strconv.Itoa(int(p.ours.KNX.Interface.Port()))))
 	return l.String()
 }

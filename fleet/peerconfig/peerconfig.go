@@ -101,7 +101,7 @@ func Render(b registry.Building, r Request) (Config, error) {
 	default:
 		return Config{}, &registry.FieldError{Field: "format", Problem: fmt.Sprintf("%d is no format", r.Format)}
 	}
-	config.Notes = append(notes, p.notes(r.Format)...)
+	config.Notes = slices.Concat(notes, p.notes(r.Format))
 	return config, nil
 }
 
