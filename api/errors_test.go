@@ -18,6 +18,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/journal"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -45,6 +46,7 @@ var promised = map[error]struct {
 	journal.ErrBadToken:      {codes.InvalidArgument, "TOKEN_INVALID"},
 	journal.ErrOff:           {codes.FailedPrecondition, "JOURNAL_OFF"},
 	journal.ErrNoHistory:     {codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	peerconfig.ErrNoEndpoint: {codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
@@ -153,7 +155,7 @@ var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
-	"UpdateBuilding": true, "ReconnectBuilding": true,
+	"UpdateBuilding": true, "ReconnectBuilding": true, "GenerateKeys": true, "GetPeerConfig": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {

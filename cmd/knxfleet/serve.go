@@ -14,6 +14,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 type serveCmd struct {
@@ -22,6 +24,8 @@ type serveCmd struct {
 	GRPCListen   string          `name:"grpc-listen" default:"127.0.0.1:7671" help:"Address of the gRPC API." placeholder:"ADDR"`
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
+
+	TunnelEndpoint string `help:"Where routers reach the tunnels' address from outside, for the configurations that they are given." placeholder:"HOST:PORT"`
 
 	journalFlags
 
@@ -49,6 +53,11 @@ func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err err
 	hangups := make(chan os.Signal, 1) // full: the limits are about to be read anyway
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	if c.TunnelEndpoint != "" {
+		if _, err := tunnel.ParseEndpoint(c.TunnelEndpoint); err != nil {
+			return usagef("--tunnel-endpoint: %w", err)
+		}
+	}
 	grpcListener, err := c.listen(ctx, "--grpc-listen", c.GRPCListen, log)
 	if err != nil {
 		return err

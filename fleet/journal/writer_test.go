@@ -129,10 +129,12 @@ func TestWriterRetriesInOrder(t *testing.T) {
 		store := &memoryStore{now: time.Now}
 		j, stop := running(t, Config{Store: store})
 		w := j.Open("hq", 1, 0, false)
+		time.Sleep(2 * gatherTime)
 		synctest.Wait()
 		store.take(true, true)
 		store.answer(0)
 		write(w, 1, 4)
+		time.Sleep(2 * gatherTime)
 		synctest.Wait()
 		for _, ok := range []bool{true, false, true, false} {
 			store.take(ok, ok)
