@@ -31,7 +31,7 @@ var (
 type Building struct {
 	// Number counts from 1.
 	Number int
-	// Outside is where its router listens.
+	// Outside is where its router listens; Simulator.Move changes it.
 	Outside netip.AddrPort
 	// KNX is its KNX interface with the bus.
 	KNX *knxserver.Server
