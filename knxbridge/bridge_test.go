@@ -548,11 +548,11 @@ func TestStoppedBeforeRun(t *testing.T) {
 // TestNotSentError: the sentence tells why and what the session is doing.
 func TestNotSentError(t *testing.T) {
 	for want, e := range map[string]*NotSentError{
-		"write not sent: the queue of writes is full": {Cause: ErrQueueFull, State: State{State: session.StateOnline}},
-		"write not sent: context deadline exceeded; the KNX session is not online": {
+		"not sent: the queue of writes is full": {Cause: ErrQueueFull, State: State{State: session.StateOnline}},
+		"not sent: context deadline exceeded; the KNX session is not online": {
 			Cause: context.DeadlineExceeded,
 		},
-		"write not sent: context deadline exceeded; the KNX session is BACKING_OFF: no slot": {
+		"not sent: context deadline exceeded; the KNX session is BACKING_OFF: no slot": {
 			Cause: context.DeadlineExceeded, State: State{State: session.StateBackingOff, Message: "no slot"},
 		},
 	} {

@@ -182,7 +182,8 @@ func TestReadsInFlight(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			stops = append(stops, stop)
 			readers.Go(func() {
-				got, err := r.bridge.Read(ctx, Write{Destination: frame.GroupAddress(1 + i), Client: "reader"})
+				var got Written
+				err := r.bridge.Read(ctx, Write{Destination: frame.GroupAddress(1 + i), Client: "reader"}, func(w Written) { got = w })
 				if err != nil || got.Outcome != session.Confirmed {
 					t.Errorf("read %d: %v, %v", i, got, err)
 				}

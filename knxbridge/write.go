@@ -64,7 +64,7 @@ type NotSentError struct {
 
 // Error tells the cause, and the session's state when it was not ONLINE.
 func (e *NotSentError) Error() string {
-	text := "write not sent: " + e.Cause.Error()
+	text := "not sent: " + e.Cause.Error()
 	switch {
 	case e.State.State == session.StateOnline:
 	case e.State.Message == "":
@@ -91,18 +91,21 @@ func (b *Bridge) Write(ctx context.Context, w Write) (Written, error) {
 }
 
 // Read asks the bus for the value of w's destination, as Write does with a
-// GroupValueRead, and then goes on holding one of the two places for reads until
-// ctx ends: cancel it when the answer has come. The error is as that of Write.
-func (b *Bridge) Read(ctx context.Context, w Write) (Written, error) {
+// GroupValueRead, calls sent when it was sent, and then goes on holding one of the
+// two places for reads until ctx ends: cancel it when the answer has come. The error
+// is as that of Write.
+func (b *Bridge) Read(ctx context.Context, w Write, sent func(Written)) error {
 	w.Command, w.Data, w.SixBit = frame.GroupValueRead, nil, false
 	p := newPending(w)
 	p.reads = true
 	defer b.queue.release(p)
 	written, err := b.submit(ctx, p, w.Within)
-	if err == nil {
-		<-ctx.Done()
+	if err != nil {
+		return err
 	}
-	return written, err
+	sent(written)
+	<-ctx.Done()
+	return nil
 }
 
 func newPending(w Write) *pending {
