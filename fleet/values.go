@@ -61,6 +61,32 @@ func initial(t *Telegram, status Status, received time.Time) *knxfleetv1.Telegra
 	return m
 }
 
+const (
+	// restorePatience is how long a read waits for last values that are being
+	// restored, rather than ask the bus.
+	restorePatience = 500 * time.Millisecond
+	restoreLook     = 10 * time.Millisecond
+)
+
+// restored gives a building's last values, when they are complete or patience ends.
+func (f *Fleet) restored(ctx context.Context, building string) ([]journal.Telegram, error) {
+	ctx, cancel := context.WithTimeout(ctx, restorePatience)
+	defer cancel()
+	look := time.NewTicker(restoreLook)
+	defer look.Stop()
+	for {
+		last, restoring, err := f.values.Get(building)
+		if err != nil || !restoring {
+			return last, err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return last, nil
+		}
+	}
+}
+
 // lastValue is the last value of one group address if it is at most so old; nil if
 // there is none.
 func (f *Fleet) lastValue(ctx context.Context, building string, address frame.GroupAddress, maxAge time.Duration) *knxfleetv1.Telegram {
@@ -68,7 +94,7 @@ func (f *Fleet) lastValue(ctx context.Context, building string, address frame.Gr
 	if !ok {
 		return nil
 	}
-	last, _, err := f.values.Get(building)
+	last, err := f.restored(ctx, building)
 	if err != nil {
 		return nil // it cannot be told now; the bus can
 	}
