@@ -87,6 +87,9 @@ var answers = []answer{
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
 	{fleet.ErrTooLate, codes.DeadlineExceeded, "NOT_SENT_IN_TIME"},
+	{errKeyReused, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED"},
+	{errKeysFull, codes.ResourceExhausted, "IDEMPOTENCY_KEYS_FULL"},
+	{errBatchesBusy, codes.ResourceExhausted, "BATCHES_BUSY"},
 	{fleet.ErrSiteStopped, codes.Unavailable, "BUILDING_STOPPING"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED"},
 	{context.Canceled, codes.Canceled, "CANCELLED"},
@@ -104,6 +107,7 @@ func toStatus(err error, building string) error {
 	var (
 		field   *registry.FieldError
 		offline *fleet.OfflineError
+		silent  *fleet.NoAnswerError
 		missing *notBuiltError
 		unsent  *fleet.NotSentError
 		named   *registry.BuildingError
@@ -128,6 +132,8 @@ func toStatus(err error, building string) error {
 		})
 	case errors.As(err, &offline):
 		return withDetails(codes.FailedPrecondition, err.Error(), "BUILDING_NOT_ONLINE", offline.Building)
+	case errors.As(err, &silent):
+		return withDetails(codes.DeadlineExceeded, err.Error(), "NO_ANSWER", silent.Building)
 	case errors.As(err, &missing):
 		return withDetails(codes.Unimplemented, err.Error(), "NOT_BUILT", building)
 	}

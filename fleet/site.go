@@ -63,6 +63,7 @@ type site struct {
 	ourKey    tunnel.PublicKey
 
 	sessions sessions
+	reads    reads
 
 	// Owned by the site's loop.
 	applied *registry.Building // what of desired is in effect
@@ -97,6 +98,7 @@ func (s *site) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	defer s.reads.close()
 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -325,9 +327,14 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	s.number++
 	kept := received(journal.Position{Epoch: s.epoch, Number: s.number}, &t)
 	kept.Stamp = s.writer.Write(kept)
-	s.publish(s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept))
+	published := s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept)
+	s.publish(published)
 	s.writer.Published()
 	s.values.Observe(s.building.ID, kept)
+	if own, ok := t.Tag.(*ownTelegram); ok {
+		own.telegram = published
+	}
+	s.reads.observe(published)
 }
 
 // State implements [knxbridge.Handler].
