@@ -244,7 +244,7 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 	now := time.Now()
 	inUse, fresh := s.tunnel.Endpoint(), endpoints.fresh
 	call := endpoints.resolved(now, found.candidates, found.err)
-	if len(call) == 0 || !s.stale(now) && !(fresh && found.err == nil) {
+	if len(call) == 0 || !s.stale(now) && (!fresh || found.err != nil) {
 		return
 	}
 	switch err := s.tunnel.Race(call); {

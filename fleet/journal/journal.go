@@ -147,7 +147,7 @@ func newJournal(ctx context.Context, cfg Config, clock func() time.Time) *Journa
 		store:    cfg.Store,
 		identity: cfg.Identity,
 		log:      cfg.Log,
-		run:      rand.Uint32() | 1, //nolint:gosec // a name, no secret
+		run:      rand.Uint32() | 1,
 		maxToken: MaxToken,
 		writers:  make(map[string]*building),
 		begun:    make(map[string]bool),
@@ -392,7 +392,7 @@ func (w *Writer) end() (settled <-chan error, err error) {
 	e := j.enqueue(b, r)
 	if e == nil {
 		// Without a store, the head that stays is all that tells what was missed.
-		return nil, nil
+		return nil, nil //nolint:nilnil // as the comment above says: there is nothing to wait for
 	}
 	e.settled = make(chan error, 1) // one value
 	return e.settled, nil

@@ -1,6 +1,9 @@
 package journal
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Identity is what a stream has to know of a live telegram.
 type Identity struct {
@@ -169,8 +172,7 @@ func (c *core[T]) finish(s *snapshot) {
 func (c *core[T]) keepLast(n int) {
 	left := make(map[string]int)
 	kept := len(c.out)
-	for i := len(c.out) - 1; i >= 0; i-- {
-		it := c.out[i]
+	for _, it := range slices.Backward(c.out) {
 		if left[it.building] == n {
 			continue
 		}

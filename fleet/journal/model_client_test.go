@@ -104,7 +104,7 @@ func (c *modelClient) receive(r Response[*liveTelegram]) error {
 			c.m.t.Fatalf("a token of %d bytes", len(r.Token))
 		}
 		if cur, err := decodeCursor("", r.Token); err == nil {
-			c.m.say("  %s got %d, gap %v, token %+v", c.name, len(r.Telegrams), r.Gap, cur)
+			c.m.sayf("  %s got %d, gap %v, token %+v", c.name, len(r.Telegrams), r.Gap, cur)
 		}
 	}
 	return nil
@@ -134,7 +134,7 @@ func (m *model) connect(c *modelClient) {
 		c.entitled = m.total
 		clear(c.events)
 	}
-	m.say("connect %s token %v entitled %d", c.name, c.token != "", c.entitled)
+	m.sayf("connect %s token %v entitled %d", c.name, c.token != "", c.entitled)
 	var err error
 	if c.stream, err = Follow(m.j, view, start, c.sub); err != nil {
 		m.t.Fatal(err)
@@ -158,7 +158,7 @@ func (m *model) step(c *modelClient) {
 func (m *model) check(c *modelClient, err error) {
 	switch {
 	case errors.Is(err, errBroken), errors.Is(err, ErrNoHistory):
-		m.say("%s: %v", c.name, err)
+		m.sayf("%s: %v", c.name, err)
 		m.disconnect(c)
 	case err != nil:
 		m.t.Fatal(err)

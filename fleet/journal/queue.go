@@ -198,7 +198,7 @@ func (j *Journal) send(e *entry) outgoing {
 	p.inFlight++
 	j.queue.inFlight++
 	e.record.low = j.queue.first.oldest()
-	return outgoing{e, e.id(), e.record.append(nil)}
+	return outgoing{e, e.id(), e.record.encode()}
 }
 
 // pump sends what can be sent, and says when to try again; 0 is when woken.
