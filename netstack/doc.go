@@ -11,7 +11,7 @@
 // Most buildings need UDP only. Their stack is one gVisor stack without TCP,
 // which runs no goroutine; the first use of TCP makes a second
 // gVisor stack on the same addresses, and packets are sorted between the two by
-// protocol. Everything that waits for a peer to empty it is bounded: see
+// protocol; it is given back when it has not been used for a while. Everything that waits for a peer to empty it is bounded: see
 // queue.go for packets to the building and datagrams.go for those received.
 //
 // What leaves a stack goes to the device's reader, whatever its destination:

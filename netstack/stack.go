@@ -60,7 +60,7 @@ type Stack struct {
 	// mu makes opening something and closing the stack exclude each other, so
 	// that Close knows all that it has to end.
 	mu  sync.Mutex
-	tcp *host
+	tcp tcpHalf
 }
 
 var _ tun.Device = (*Stack)(nil)
@@ -69,6 +69,7 @@ var _ tun.Device = (*Stack)(nil)
 // value is wrong.
 func New(cfg Config) (*Stack, error) {
 	s := &Stack{mtu: cfg.MTU, out: newQueue(), events: make(chan tun.Event, 1)}
+	s.tcp.idle = tcpIdle
 	for _, prefix := range cfg.Addresses {
 		addr := prefix.Addr().Unmap()
 		if err := checkLocal(addr); err != nil {
@@ -116,7 +117,10 @@ func (s *Stack) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()
 		s.closed.Store(true)
-		tcp := s.tcp
+		tcp := s.tcp.host
+		if s.tcp.timer != nil {
+			s.tcp.timer.Stop()
+		}
 		s.mu.Unlock()
 
 		s.out.close()
@@ -124,6 +128,7 @@ func (s *Stack) Close() error {
 		if tcp != nil {
 			tcp.destroy()
 		}
+		s.tcp.ended.Wait()
 		close(s.events)
 	})
 	return nil

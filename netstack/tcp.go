@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -26,7 +26,7 @@ const (
 
 // DialTCP connects to remote in the building and gives up when ctx ends. The
 // first use of TCP makes the stack's TCP half, which costs some KiB and
-// GOMAXPROCS goroutines until Close. The connection's CloseWrite can be had by
+// GOMAXPROCS goroutines until two minutes after the last connection was closed. The connection's CloseWrite can be had by
 // a type assertion. Errors: what ctx says, net.ErrClosed,
 // syscall.ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT.
 func (s *Stack) DialTCP(ctx context.Context, remote netip.AddrPort) (net.Conn, error) {
@@ -67,17 +67,36 @@ func (s *Stack) dialTCP(ctx context.Context, remote netip.AddrPort) (net.Conn, e
 	select {
 	case <-ctx.Done():
 		endpoint.Close()
+		s.releaseTCP()
 		return nil, context.Cause(ctx)
 	case <-settledCh:
 	}
 	if terr := endpoint.LastError(); terr != nil {
 		endpoint.Close()
+		s.releaseTCP()
 		if s.closed.Load() {
 			return nil, net.ErrClosed
 		}
 		return nil, asError(terr)
 	}
-	return gonet.NewTCPConn(events, endpoint), nil
+	return s.newTCPConn(gonet.NewTCPConn(events, endpoint)), nil
+}
+
+// tcpConn keeps the stack's TCP half until it is closed.
+type tcpConn struct {
+	*gonet.TCPConn
+
+	release func()
+}
+
+func (s *Stack) newTCPConn(c *gonet.TCPConn) *tcpConn {
+	return &tcpConn{TCPConn: c, release: sync.OnceFunc(s.releaseTCP)}
+}
+
+// Close implements net.Conn.
+func (c *tcpConn) Close() error {
+	defer c.release()
+	return c.TCPConn.Close()
 }
 
 // ListenTCP accepts connections on local, which is read as by ListenUDP but
@@ -109,14 +128,20 @@ func (s *Stack) listenTCP(local netip.AddrPort) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{TCPListener: gonet.NewTCPListener(h.stack, events, endpoint), stack: s}, nil
+	return &listener{
+		TCPListener: gonet.NewTCPListener(h.stack, events, endpoint),
+		stack:       s,
+		release:     sync.OnceFunc(s.releaseTCP),
+	}, nil
 }
 
 // listener gives the error that servers look for when they are closed.
 type listener struct {
 	*gonet.TCPListener
-	stack  *Stack
-	closed atomic.Bool
+
+	stack   *Stack
+	closed  atomic.Bool
+	release func()
 }
 
 // Accept implements net.Listener. It returns net.ErrClosed once the listener or
@@ -126,62 +151,20 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil && (l.closed.Load() || l.stack.closed.Load()) {
 		return nil, net.ErrClosed
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	c, ok := conn.(*gonet.TCPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("accepted a %T", conn), conn.Close())
+	}
+	l.stack.holdTCP()
+	return l.stack.newTCPConn(c), nil
 }
 
 // Close implements net.Listener.
 func (l *listener) Close() error {
 	l.closed.Store(true)
+	defer l.release()
 	return l.TCPListener.Close()
-}
-
-// openTCP makes a TCP endpoint and starts it, in the TCP host, which is made if
-// there is none. Because mu is held throughout, Close either comes first or
-// knows the endpoint.
-func (s *Stack) openTCP(network tcpip.NetworkProtocolNumber, events *waiter.Queue, start func(tcpip.Endpoint) tcpip.Error) (*host, tcpip.Endpoint, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Load() {
-		return nil, nil, net.ErrClosed
-	}
-	if s.tcp == nil {
-		h, err := newTCPHost(s)
-		if err != nil {
-			return nil, nil, fmt.Errorf("make the TCP half: %w", err)
-		}
-		s.tcp = h
-		s.tcpLink.Store(h.link)
-	}
-	endpoint, terr := s.tcp.stack.NewEndpoint(tcp.ProtocolNumber, network, events)
-	if terr != nil {
-		return nil, nil, asError(terr)
-	}
-	if terr := start(endpoint); terr != nil {
-		endpoint.Close()
-		return nil, nil, asError(terr)
-	}
-	return s.tcp, endpoint, nil
-}
-
-// newTCPHost makes the stack's TCP half. To give it back, take tcpLink and tcp
-// away under mu and destroy the host: it is idle when it has no endpoints.
-func newTCPHost(s *Stack) (*host, error) {
-	h, err := newHost(s, tcp.NewProtocol)
-	if err != nil {
-		return nil, err
-	}
-	sack := tcpip.TCPSACKEnabled(true) // gVisor's default is off
-	moderate := tcpip.TCPModerateReceiveBufferOption(true)
-	for _, option := range []tcpip.SettableTransportProtocolOption{
-		&sack,
-		&moderate,
-		&tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcpBuffer, Max: tcpBufferLimit},
-		&tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcpBuffer, Max: tcpBufferLimit},
-	} {
-		if terr := h.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); terr != nil {
-			h.destroy()
-			return nil, asError(terr)
-		}
-	}
-	return h, nil
 }

@@ -209,6 +209,70 @@ func TestTCPOnDemand(t *testing.T) {
 	}
 }
 
+// TCP is given back when it is not used any more, and made again for the next use.
+func TestTCPIsGivenBackWhenIdle(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s := newStack(t, gatewayAddr+"/32")
+	udp := listenUDP(t, s, "0.0.0.0:1")
+	s.tcp.idle = 0
+	inUse := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.tcp.host != nil
+	}
+	eventually := func(what string, done func() bool) {
+		t.Helper()
+		deadline := time.After(patience)
+		for !done() {
+			select {
+			case <-deadline:
+				t.Fatal(what)
+			default:
+				runtime.Gosched()
+			}
+		}
+	}
+	for range 3 {
+		l := listenTCP(t, s, "0.0.0.0:80")
+		served := make(chan net.Conn, 1)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				t.Error(err)
+			}
+			served <- c
+		}()
+		ours := dialTCP(t, s, gatewayAddr+":80")
+		theirs := <-served
+		for _, c := range []io.Closer{l, ours} {
+			for range 2 { // the second counts for nothing
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.giveBackTCP()
+			if !inUse() {
+				t.Fatal("TCP was taken from a connection that is open")
+			}
+		}
+		if err := theirs.Close(); err != nil {
+			t.Fatal(err)
+		}
+		eventually("TCP was not given back", func() bool { return !inUse() })
+	}
+	// A call that fails leaves nothing behind, either.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := s.DialTCP(ctx, netip.MustParseAddrPort(gatewayAddr+":81")); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatal(err)
+	}
+	eventually("TCP was not given back after a refused call", func() bool { return !inUse() })
+	eventually("goroutines are left", func() bool { return runtime.NumGoroutine() <= before })
+
+	send(t, udp, "still here", gatewayAddr+":1")
+	expect(t, udp, "still here", gatewayAddr+":1")
+}
+
 // UDP, TCP and ICMP share addresses and the device, and find the right half.
 func TestTCPBesideUDP(t *testing.T) {
 	gateway, device := newPair(t)
