@@ -99,6 +99,7 @@ type Fleet struct {
 	wg      sync.WaitGroup
 
 	lookups chan struct{}                      // a place for each look-up under way
+	looking chan struct{}                      // a place for each diagnosis, ping and search under way
 	run     func(context.Context, *site) error // claimAndRun; tests replace it
 
 	mu   sync.RWMutex // guards live
@@ -142,7 +143,8 @@ func New(cfg Config) *Fleet {
 		wishes:  make(chan wish),
 		over:    make(chan struct{}),
 		live:    make(map[string]*site),
-		lookups: make(chan struct{}, lookupsAtOnce), // full: further look-ups wait for a place
+		lookups: make(chan struct{}, lookupsAtOnce),   // full: further look-ups wait for a place
+		looking: make(chan struct{}, diagnosesAtOnce), // full: further ones are refused
 	}
 	f.run = f.claimAndRun
 	return f

@@ -131,11 +131,13 @@ func (f freshSocket) WriteTo(b []byte, to netip.AddrPort) error {
 	return f.UDPConn.WriteTo(b, to)
 }
 
-func (s *site) sessionConfig() session.Config {
-	knx := s.applied.KNX
+func (s *site) sessionConfig() session.Config { return s.sessionConfigOf(s.applied) }
+
+func (s *site) sessionConfigOf(b *registry.Building) session.Config {
+	knx := b.KNX
 	config := session.Config{Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience}
 	if knx.NAT == registry.NATExplicit {
-		for _, p := range s.applied.Tunnel.Addresses {
+		for _, p := range b.Tunnel.Addresses {
 			if p.Addr().Is4() {
 				config.Local = netip.AddrPortFrom(p.Addr(), localPort)
 				break

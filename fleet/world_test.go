@@ -167,12 +167,21 @@ func buildingOf(t *testing.T, id string, b *simulator.Building) registry.Buildin
 // newWorld starts fleet and simulator; both have ended when the test ends.
 func newWorld(t *testing.T, buildings int, seed uint64, knx knxserver.Config) *world {
 	t.Helper()
+	return newWorldOf(t, simulator.Config{Buildings: buildings, Seed: seed, KNX: knx})
+}
+
+// gatewayAddress is where the fleet of a world is.
+var gatewayAddress = netip.MustParseAddrPort("192.0.2.1:51820")
+
+// newWorldOf is newWorld with all that can be said of the simulator.
+func newWorldOf(t *testing.T, cfg simulator.Config) *world {
+	t.Helper()
 	wire := simulator.NewWire()
-	sim, err := simulator.New(simulator.Config{Buildings: buildings, Seed: seed, KNX: knx}, wire.Buildings(), simulator.WirePort)
+	sim, err := simulator.New(cfg, wire.Buildings(), simulator.WirePort)
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange := tunnel.NewExchange(zerolog.Nop(), wire.Gateway(netip.MustParseAddrPort("192.0.2.1:51820")))
+	exchange := tunnel.NewExchange(zerolog.Nop(), wire.Gateway(gatewayAddress))
 	w := &world{t: t, sim: sim, hub: NewHub(), desired: &desiredBuildings{wake: make(chan struct{}, 1)}, tables: &memoryTables{}}
 	w.fleet = New(Config{
 		Desired: w.desired, Ownership: &epochs{}, Tunnels: keepingTunnels{exchange}, Hub: w.hub, Tables: w.tables, Log: zerolog.Nop(),

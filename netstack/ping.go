@@ -15,23 +15,31 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// echoPayload is the size in bytes of what an echo request carries. It is
-// random, so that a late answer to another request is not taken for ours.
+// echoPayload is the size in bytes of what Ping's echo requests carry.
 const echoPayload = 32
+
+// MaxEchoPayload is the largest payload of an echo request in bytes.
+const MaxEchoPayload = 1400
 
 // Ping sends one ICMP or ICMPv6 echo request (RFC 792, RFC 4443 §4.1) to remote
 // and returns the time until its reply. It waits until ctx ends: give it a
 // deadline, since a host that is not there does not answer, and an ICMP error is
 // not waited for either. Errors: what ctx says, net.ErrClosed.
 func (s *Stack) Ping(ctx context.Context, remote netip.Addr) (time.Duration, error) {
-	rtt, err := s.ping(ctx, remote)
+	return s.PingSize(ctx, remote, echoPayload)
+}
+
+// PingSize is Ping with a payload of that many bytes, 0 to MaxEchoPayload. It is
+// random, so that a late answer to another request is not taken for ours.
+func (s *Stack) PingSize(ctx context.Context, remote netip.Addr, payload int) (time.Duration, error) {
+	rtt, err := s.ping(ctx, remote, min(max(payload, 0), MaxEchoPayload))
 	if err != nil {
 		return 0, fmt.Errorf("ping %s: %w", remote, err)
 	}
 	return rtt, nil
 }
 
-func (s *Stack) ping(ctx context.Context, remote netip.Addr) (time.Duration, error) {
+func (s *Stack) ping(ctx context.Context, remote netip.Addr, payload int) (time.Duration, error) {
 	remote, err := s.reach(remote)
 	if err != nil {
 		return 0, err
@@ -45,7 +53,7 @@ func (s *Stack) ping(ctx context.Context, remote netip.Addr) (time.Duration, err
 	}
 	defer endpoint.Close()
 
-	request := newEcho(remote)
+	request := newEcho(remote, payload)
 	sent := time.Now()
 	if _, terr := endpoint.Write(bytes.NewReader(request), tcpip.WriteOptions{}); terr != nil {
 		return 0, asError(terr)
@@ -92,8 +100,8 @@ func (s *Stack) openEcho(remote netip.Addr, events *waiter.Queue) (tcpip.Endpoin
 // newEcho makes an echo request: type, code, checksum and identifier, which
 // gVisor fills in, then a random sequence number and payload. The layout is the
 // same in both families.
-func newEcho(remote netip.Addr) []byte {
-	request := make([]byte, header.ICMPv4MinimumSize+echoPayload)
+func newEcho(remote netip.Addr, payload int) []byte {
+	request := make([]byte, header.ICMPv4MinimumSize+payload)
 	_, _ = rand.Read(request[6:]) // never fails: the process ends instead
 	request[0] = byte(header.ICMPv4Echo)
 	if remote.Is6() {

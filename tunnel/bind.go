@@ -27,6 +27,7 @@ type bind struct {
 	others atomic.Pointer[[]netip.AddrPort]
 	seen   endpointCache // of the one reader
 
+	messages             messageCounts
 	rxDatagrams, rxBytes atomic.Uint64
 	txDatagrams, txBytes atomic.Uint64
 
@@ -63,6 +64,7 @@ func (b *bind) Open(uint16) ([]conn.ReceiveFunc, uint16, error) {
 		}
 		sizes[0] = copy(packets[0], d.data)
 		eps[0] = b.seen.of(d.from)
+		b.messages.count(&b.messages.received, d.data)
 		b.rxDatagrams.Add(1)
 		b.rxBytes.Add(uint64(sizes[0]))
 		return 1, nil
@@ -105,6 +107,7 @@ func (b *bind) Send(datagrams [][]byte, ep conn.Endpoint) error {
 	var errs error
 	for _, datagram := range datagrams {
 		b.observe(datagram, to)
+		b.messages.count(&b.messages.sent, datagram)
 		err := b.send(datagram, to.AddrPort)
 		if others := b.others.Load(); others != nil && messageType(datagram) == typeInitiation {
 			for _, other := range *others {

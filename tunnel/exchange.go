@@ -63,6 +63,7 @@ type Exchange struct {
 
 	closing   chan struct{} // closed with closed
 	strangers *rate.Limiter // in hashes
+	strange   strangers     // who they were
 	trimmer   *trimmer      // nil: buffers are left alone
 	cursor    atomic.Uint32 // where the next search begins
 	count     counts

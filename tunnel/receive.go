@@ -55,7 +55,7 @@ func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
 	x.mu.RUnlock()
 	id := called(r.identities, datagram)
 	if id == nil {
-		id = r.search(now, datagram)
+		id = r.search(now, datagram, from)
 	}
 	clear(r.identities) // closed tunnels must not be held by an idle reader
 	if id == nil {
@@ -82,7 +82,7 @@ func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
 // search compares an initiation with all our keys, in steps, as long as the
 // strangers' budget lasts. It begins where the last one ended, so that a flood
 // leaves every key its chance.
-func (r *receiver) search(now time.Time, datagram []byte) *identity {
+func (r *receiver) search(now time.Time, datagram []byte, from netip.AddrPort) *identity {
 	x := r.x
 	for done := 0; ; done += len(r.identities) {
 		x.mu.RLock()
@@ -92,6 +92,7 @@ func (r *receiver) search(now time.Time, datagram []byte) *identity {
 		r.identities = ids
 		if left <= 0 {
 			x.count.unknownInitiator.Add(1)
+			x.strange.note(now, from.Addr())
 			return nil
 		}
 		if !x.strangers.AllowN(now, len(ids)) {
@@ -127,5 +128,6 @@ func (r *receiver) ofCaller(now time.Time, id *identity, datagram []byte, from n
 	}
 	if len(r.routes) == 0 {
 		x.count.unknownInitiator.Add(1)
+		x.strange.note(now, from.Addr())
 	}
 }

@@ -137,7 +137,7 @@ func (m *Machine) report(now time.Time, s State, r Reason, message string, retry
 
 // explain builds the sentence of a state: what is known, then what to do.
 func (m *Machine) explain(r Reason, detail string) string {
-	text := fmt.Sprintf("KNX interface %s %s", m.peer.addr, r.what())
+	text := r.Sentence(m.peer.addr)
 	if detail != "" {
 		text += " (" + detail + ")"
 	}

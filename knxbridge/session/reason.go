@@ -1,5 +1,10 @@
 package session
 
+import (
+	"fmt"
+	"net/netip"
+)
+
 // Reason is why the session is in its state, in the stable form that clients
 // see and may compare.
 type Reason string
@@ -82,6 +87,11 @@ func (r Reason) what() string {
 	default:
 		return ""
 	}
+}
+
+// Sentence says what the reason means for an interface, without a full stop.
+func (r Reason) Sentence(iface netip.AddrPort) string {
+	return fmt.Sprintf("KNX interface %s %s", iface, r.what())
 }
 
 // Advice says what a person should do about the reason, as the second half of a

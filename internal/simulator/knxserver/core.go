@@ -190,6 +190,10 @@ func (s *Server) requestDisconnect(c *channel) {
 	})
 }
 
+// Reachable reports whether the interface's network answers: it has power, and its
+// cable is plugged. What it says of KNX is another matter.
+func (s *Server) Reachable(now time.Time) bool { return !s.faults.Silent && !now.Before(s.downUntil) }
+
 // Reboot makes the interface forget its channels without a word, and neither hear
 // nor say anything for down. Heartbeats for the old channels are then answered
 // 0x21. Its bus lives on.

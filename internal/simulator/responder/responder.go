@@ -183,6 +183,11 @@ func (r *Responder) Send(now time.Time, packet []byte) (datagram []byte, to neti
 	return datagram, r.endpoint, true
 }
 
+// Advance makes the router believe that it has seen an initiation of the peer that
+// was made at that time: until then it refuses all of them as replays, as it does
+// when the peer's clock has gone back (§5.1).
+func (r *Responder) Advance(to time.Time) { r.newest = timestampOf(to) }
+
 // Restart is a power cut: the router forgets its sessions, where the gateway
 // was, and which initiations it has seen. What it does next is up to the caller;
 // a router that calls in is started with Initiate.
