@@ -49,7 +49,7 @@ type model struct {
 
 	clients []*modelClient
 	faults  bool // whether something was lost by the store or by a crash
-	failed  bool // whether a gap may look as if it was
+	expired bool // whether something was dropped by age; for a reader at work that looks like a failure
 	token   int  // limit
 	off     bool
 	final   bool
@@ -158,7 +158,7 @@ func (m *model) end(id string, inOrder bool) {
 		return // the site failed without End
 	}
 	settled, err := s.writer.end()
-	for waiting := settled != nil; waiting; {
+	for waiting := err == nil; waiting; {
 		m.settleSome()
 		select {
 		case err = <-settled:
@@ -273,6 +273,9 @@ func (m *model) play(o options) {
 			m.verify(c, id)
 		}
 	}
+	if !m.off {
+		m.verifyLists()
+	}
 }
 
 // meanwhile is what others do while a client's stream is at work.
@@ -323,7 +326,7 @@ func (m *model) act(o options, id string, c *modelClient, act int) {
 	case 20:
 		if o.expires {
 			m.store.expire(rapid.IntRange(0, 3).Draw(t, "expired"))
-			m.failed = true // for a reader at work what it drops is missing in the middle
+			m.expired = true
 		}
 	case 18:
 		switch rapid.IntRange(0, 3).Draw(t, "rare") {
@@ -348,6 +351,7 @@ func (m *model) act(o options, id string, c *modelClient, act int) {
 		case 3:
 			if o.expires {
 				m.store.expire(rapid.IntRange(0, 10).Draw(t, "expired"))
+				m.expired = true
 			}
 		}
 	case 19:

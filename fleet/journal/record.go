@@ -59,8 +59,9 @@ const (
 // was told of the building before and what is told next.
 //
 // A gap without a building says that a stream begins, or goes on, before what the
-// journal keeps, so that telegrams of any building may be missing. Where it is known
-// of which, gaps of these buildings follow.
+// journal keeps (CauseExpired), or that a replay broke off (CauseFailed), so that
+// telegrams of any building may be missing. Where it is known of which, gaps of these
+// buildings follow.
 type Gap struct {
 	Building string
 	// Epoch is where they are missing. 0: not known, one before the next telegram's.

@@ -102,5 +102,22 @@ func FuzzRecord(f *testing.F) {
 		if !bytes.Equal(again.encode(), r.encode()) {
 			t.Fatalf("%+v became %+v", r, again)
 		}
+		// Whatever a damaged store gives, a stream can go on.
+		v := everything()
+		c := newCore(cursor{mark: Mark{Epoch: 5, Stamp: 5}}, v.Identify, v.Restore)
+		snap := &snapshot{mark: Mark{Epoch: 8, Stamp: 100}, last: 99, buildings: map[string]known{
+			"hq": {head: Position{8, 2}, stamp: 99, begin: record{kind: kindBegin, Position: Position{Epoch: 8}, stamp: 97, before: 97}},
+		}}
+		c.begin(snap)
+		c.record("hq", &r)
+		c.record("hq", &again)
+		c.finish(snap)
+		for range 10 {
+			c.take(1)
+		}
+		token, _ := c.told.encode("", MaxToken)
+		if _, err := decodeCursor("", token); err != nil || c.waiting() > 0 {
+			t.Fatalf("after %+v: %v, %d items wait", r, err, c.waiting())
+		}
 	})
 }
