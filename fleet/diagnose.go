@@ -14,10 +14,13 @@ const (
 	// diagnosesAtOnce bounds what runs at once for people who look for faults:
 	// diagnoses, pings, searches.
 	diagnosesAtOnce = 16
-	// The time that a diagnosis may take.
+	// DefaultDiagnoseTimeout is the time that a diagnosis may take unless asked
+	// otherwise.
 	DefaultDiagnoseTimeout = 30 * time.Second
-	MinDiagnoseTimeout     = 5 * time.Second
-	MaxDiagnoseTimeout     = 2 * time.Minute
+	// MinDiagnoseTimeout is the shortest that can be asked for.
+	MinDiagnoseTimeout = 5 * time.Second
+	// MaxDiagnoseTimeout is the longest that can be asked for.
+	MaxDiagnoseTimeout = 2 * time.Minute
 )
 
 var (
