@@ -81,6 +81,8 @@ var answers = []answer{
 	{journal.ErrOff, codes.FailedPrecondition, "JOURNAL_OFF"},
 	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
 	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
+	{fleet.ErrNotStarted, codes.Unavailable, "BUILDING_STARTING"},
+	{fleet.ErrBusy, codes.ResourceExhausted, "DIAGNOSTICS_BUSY"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},

@@ -46,6 +46,8 @@ var promised = map[error]struct {
 	journal.ErrOff:           {codes.FailedPrecondition, "JOURNAL_OFF"},
 	journal.ErrNoHistory:     {codes.Unavailable, "JOURNAL_UNAVAILABLE"},
 	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
+	fleet.ErrNotStarted:      {codes.Unavailable, "BUILDING_STARTING"},
+	fleet.ErrBusy:            {codes.ResourceExhausted, "DIAGNOSTICS_BUSY"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	fleet.ErrQueueFull:       {codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
@@ -153,7 +155,7 @@ var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
-	"UpdateBuilding": true, "ReconnectBuilding": true,
+	"UpdateBuilding": true, "ReconnectBuilding": true, "Diagnose": true, "Ping": true, "DiscoverInterfaces": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
