@@ -147,11 +147,26 @@ func statusToProto(s fleet.Status) *knxfleetv1.BuildingStatus {
 		LastHandshakeAt:    timestamp(s.LastHandshakeAt),
 		LastTelegramAt:     timestamp(s.LastTelegramAt),
 		Counters:           countersToProto(s.Counters),
+		Pacing:             pacingToProto(s.Counters.Pacing()),
 	}
 	if s.Interface != "" {
 		status.KnxTransport = "udp"
 	}
 	return status
+}
+
+// pacingToProto leaves out the queue of a building that has none.
+func pacingToProto(p fleet.Pacing) *knxfleetv1.Pacing {
+	if p.Limit == 0 {
+		return nil
+	}
+	return &knxfleetv1.Pacing{
+		QueueDepth:      uint32(p.Waiting),
+		QueueLimit:      uint32(p.Limit),
+		Dropped:         p.Dropped,
+		WritesPerSecond: uint32(p.PerSecond),
+		LastWait:        durationpb.New(p.LastWait),
+	}
 }
 
 func stateToProto(s fleet.State) knxfleetv1.State {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/journal"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -80,6 +81,7 @@ var answers = []answer{
 	{journal.ErrBadToken, codes.InvalidArgument, "TOKEN_INVALID"},
 	{journal.ErrOff, codes.FailedPrecondition, "JOURNAL_OFF"},
 	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	{peerconfig.ErrNoEndpoint, codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
 	{fleet.ErrNotStarted, codes.Unavailable, "BUILDING_STARTING"},
 	{fleet.ErrBusy, codes.ResourceExhausted, "DIAGNOSTICS_BUSY"},
@@ -87,6 +89,9 @@ var answers = []answer{
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
 	{fleet.ErrTooLate, codes.DeadlineExceeded, "NOT_SENT_IN_TIME"},
+	{errKeyReused, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED"},
+	{errKeysFull, codes.ResourceExhausted, "IDEMPOTENCY_KEYS_FULL"},
+	{errBatchesBusy, codes.ResourceExhausted, "BATCHES_BUSY"},
 	{fleet.ErrSiteStopped, codes.Unavailable, "BUILDING_STOPPING"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED"},
 	{context.Canceled, codes.Canceled, "CANCELLED"},
@@ -104,6 +109,7 @@ func toStatus(err error, building string) error {
 	var (
 		field   *registry.FieldError
 		offline *fleet.OfflineError
+		silent  *fleet.NoAnswerError
 		missing *notBuiltError
 		unsent  *fleet.NotSentError
 		named   *registry.BuildingError
@@ -128,6 +134,8 @@ func toStatus(err error, building string) error {
 		})
 	case errors.As(err, &offline):
 		return withDetails(codes.FailedPrecondition, err.Error(), "BUILDING_NOT_ONLINE", offline.Building)
+	case errors.As(err, &silent):
+		return withDetails(codes.DeadlineExceeded, err.Error(), "NO_ANSWER", silent.Building)
 	case errors.As(err, &missing):
 		return withDetails(codes.Unimplemented, err.Error(), "NOT_BUILT", building)
 	}

@@ -22,7 +22,7 @@ import (
 // telegram is one as a site publishes it.
 func telegram(building string, number uint64, destination frame.GroupAddress, labels map[string]string) *fleet.Telegram {
 	return &fleet.Telegram{
-		Building: building, Epoch: 7, Number: number, Labels: labels, Destination: destination, Kind: knxfleetv1.Telegram_KIND_WRITE,
+		Building: building, Epoch: 7, Number: number, Stamp: time.Now().UnixNano(), Labels: labels, Destination: destination, Kind: knxfleetv1.Telegram_KIND_WRITE,
 		Encoded: fleet.Encode(&knxfleetv1.Telegram{
 			Building: building, Epoch: 7, Number: number, ReceivedAt: timestamppb.Now(), Source: "1.1.5",
 			Destination: destination.String(), Kind: knxfleetv1.Telegram_KIND_WRITE, Raw: []byte{0x0c, 0x1a},

@@ -12,8 +12,6 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/registry"
-	"github.com/knxfleet/knxfleet/knxbridge/frame"
-	"github.com/knxfleet/knxfleet/knxbridge/session"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -23,10 +21,6 @@ const (
 	maxFilterAddresses = 1_000
 	maxFilterSources   = 1_000
 	maxFilterNames     = 100
-
-	defaultSendWithin = 10 * time.Second
-	minSendWithin     = 100 * time.Millisecond
-	maxSendWithin     = 5 * time.Minute
 )
 
 // telegramService implements knxfleet.v1.TelegramService.
@@ -36,6 +30,8 @@ type telegramService struct {
 	registry *registry.Registry
 	fleet    *fleet.Fleet
 	gaps     *gapCounts
+	replays  *replays
+	batches  chan struct{} // a place for each batch under way; full: refused
 	log      zerolog.Logger
 }
 
@@ -112,42 +108,6 @@ func selector(text string) (labels.Selector, error) {
 	return selector, nil
 }
 
-func (s *telegramService) GroupWrite(ctx context.Context, request *knxfleetv1.GroupWriteRequest) (*knxfleetv1.GroupWriteResponse, error) {
-	if request.GetIdempotencyKey() != "" {
-		return nil, notBuilt("idempotency_key")
-	}
-	within, err := durationIn("send_within", request.GetSendWithin(), defaultSendWithin, minSendWithin, maxSendWithin)
-	if err != nil {
-		return nil, err
-	}
-	priority, err := priorityOf(request.GetPriority())
-	if err != nil {
-		return nil, err
-	}
-	building, err := findBuilding(ctx, s.registry, "building", request.GetBuilding())
-	if err != nil {
-		return nil, err
-	}
-	outcome, err := s.fleet.GroupWrite(ctx, fleet.Write{
-		Building: request.GetBuilding(),
-		Address:  request.GetGroupAddress(),
-		DPT:      request.GetDpt(),
-		Value:    request.GetValue(),
-		Raw:      request.GetRaw(),
-		SixBit:   request.GetSixBit(),
-		Priority: priority,
-		Within:   within,
-	})
-	if errors.Is(err, registry.ErrNotFound) {
-		// Created a moment ago: the fleet has not heard of it yet.
-		return nil, &fleet.OfflineError{Building: building.ID, Status: fleet.NewBuilding(building)}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &knxfleetv1.GroupWriteResponse{Outcome: outcomeOf(outcome)}, nil
-}
-
 // findBuilding finds a building that a request names in the field.
 func findBuilding(ctx context.Context, buildings *registry.Registry, field, id string) (registry.Building, error) {
 	b, err := buildings.Get(ctx, id)
@@ -155,32 +115,6 @@ func findBuilding(ctx context.Context, buildings *registry.Registry, field, id s
 		return b, &registry.FieldError{Field: field, Problem: wrong.Problem}
 	}
 	return b, err
-}
-
-func priorityOf(p knxfleetv1.Priority) (frame.Priority, error) {
-	switch p {
-	case knxfleetv1.Priority_PRIORITY_UNSPECIFIED, knxfleetv1.Priority_PRIORITY_LOW:
-		return frame.PriorityLow, nil
-	case knxfleetv1.Priority_PRIORITY_NORMAL:
-		return frame.PriorityNormal, nil
-	case knxfleetv1.Priority_PRIORITY_URGENT:
-		return frame.PriorityUrgent, nil
-	default:
-		return 0, invalid("priority", "%v is not for group writes; want LOW, NORMAL or URGENT", p)
-	}
-}
-
-func outcomeOf(o session.Outcome) knxfleetv1.Outcome {
-	switch o {
-	case session.Confirmed:
-		return knxfleetv1.Outcome_OUTCOME_CONFIRMED
-	case session.Rejected:
-		return knxfleetv1.Outcome_OUTCOME_REJECTED
-	case session.Unconfirmed:
-		return knxfleetv1.Outcome_OUTCOME_UNCONFIRMED
-	default:
-		return knxfleetv1.Outcome_OUTCOME_UNKNOWN
-	}
 }
 
 // durationIn checks an optional duration.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,9 +59,9 @@ func TestWriteNamesTheWrongField(t *testing.T) {
 		})
 	}
 	w := good()
-	w.IdempotencyKey = "x"
+	w.IdempotencyKey = strings.Repeat("x", 65)
 	_, err := g.telegrams.GroupWrite(t.Context(), w)
-	refused(t, err, codes.Unimplemented, "NOT_BUILT", "idempotency_key")
+	wrongField(t, err, "idempotency_key")
 	w = good()
 	w.Building = "nowhere"
 	_, err = g.telegrams.GroupWrite(t.Context(), w)

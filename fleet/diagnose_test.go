@@ -69,7 +69,7 @@ func diagnosisRows() []diagnosisRow {
 		},
 		{
 			name: "another preshared key", want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "preshared",
-			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.PresharedKey(other()) },
+			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.GeneratePresharedKey() },
 		},
 		{
 			name: "no preshared key", want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "preshared",
@@ -88,7 +88,7 @@ func diagnosisRows() []diagnosisRow {
 		},
 		{
 			name: "a caller with another preshared key", calls: true, want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "never goes on",
-			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.PresharedKey(other()) },
+			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.GeneratePresharedKey() },
 		},
 		{name: "a caller that is well", calls: true, later: true, want: VerdictHealthy},
 		{

@@ -86,6 +86,7 @@ type Fleet struct {
 	board   *board
 	limiter *rate.Limiter
 	values  *journal.LastValues
+	sent    sentCounts
 
 	// Owned by Run's loop.
 	desired map[string]registry.Building

@@ -49,6 +49,13 @@ func (s *sessions) stats() knxbridge.Stats {
 	return s.current.bridge.Stats().Plus(s.past)
 }
 
+// waiting is how many writes and reads wait for the bus.
+func (s *sessions) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.bridge.Stats().QueueWaiting
+}
+
 func (s *sessions) follow(next *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -63,6 +63,7 @@ type site struct {
 	ourKey    tunnel.PublicKey
 
 	sessions sessions
+	reads    reads
 
 	// Owned by the site's loop.
 	applied *registry.Building // what of desired is in effect
@@ -97,6 +98,7 @@ func (s *site) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	defer s.reads.close()
 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -242,7 +244,7 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 	now := time.Now()
 	inUse, fresh := s.tunnel.Endpoint(), endpoints.fresh
 	call := endpoints.resolved(now, found.candidates, found.err)
-	if len(call) == 0 || !s.stale(now) && !(fresh && found.err == nil) {
+	if len(call) == 0 || !s.stale(now) && (!fresh || found.err != nil) {
 		return
 	}
 	switch err := s.tunnel.Race(call); {
@@ -325,9 +327,14 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	s.number++
 	kept := received(journal.Position{Epoch: s.epoch, Number: s.number}, &t)
 	kept.Stamp = s.writer.Write(kept)
-	s.publish(s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept))
+	published := s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept)
+	s.publish(published)
 	s.writer.Published()
 	s.values.Observe(s.building.ID, kept)
+	if own, ok := t.Tag.(*ownTelegram); ok {
+		own.telegram = published
+	}
+	s.reads.observe(published)
 }
 
 // State implements [knxbridge.Handler].

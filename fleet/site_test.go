@@ -28,7 +28,7 @@ func TestBuildingsDoNotMeet(t *testing.T) {
 			}
 		})
 		outcome, err := w.fleet.GroupWrite(t.Context(), Write{Building: "c", Address: "1/2/4", DPT: "9.001", Value: "-20.3", Within: time.Second})
-		if outcome != session.Confirmed && outcome != session.Rejected || err != nil {
+		if outcome.Outcome != session.Confirmed && outcome.Outcome != session.Rejected || err != nil {
 			t.Errorf("write: %v, %v", outcome, err)
 		}
 		time.Sleep(time.Second)

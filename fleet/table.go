@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/dpt"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -60,47 +59,53 @@ func (s *site) keepLoadingTable(ctx context.Context) {
 	}
 }
 
-// interpret fills in what a building's table knows of a telegram: how its address
-// is written and named, and what the bytes mean.
-func interpret(m *knxfleetv1.Telegram, table *tables.Table, t *journal.Telegram) {
-	m.Destination = t.Destination.In(table.Style())
-	line := table.Lookup(t.Destination)
+// interpret fills in what a building's table knows of a telegram to a group address:
+// how that is written and named, and what the bytes mean.
+func interpret(m *knxfleetv1.Telegram, table *tables.Table, destination frame.GroupAddress) {
+	m.Destination = destination.In(table.Style())
+	line := table.Lookup(destination)
 	if line == nil {
 		return
 	}
 	m.Name = line.Name
-	if line.Type == (dpt.ID{}) {
+	decode(m, line.Type)
+}
+
+// decode fills in what a telegram's bytes mean in a type; the zero type is none.
+func decode(m *knxfleetv1.Telegram, id dpt.ID) {
+	m.Dpt, m.Value, m.Unit, m.Invalid, m.DecodeError = "", "", "", false, ""
+	if id == (dpt.ID{}) {
 		return
 	}
-	m.Dpt = line.Type.String()
-	if t.Command == frame.GroupValueRead {
+	m.Dpt = id.String()
+	if m.GetKind() == knxfleetv1.Telegram_KIND_READ {
 		return
 	}
-	kind, known := dpt.Lookup(line.Type)
+	kind, known := dpt.Lookup(id)
 	switch {
 	case !known:
-		m.DecodeError = fmt.Sprintf("datapoint type %s is not known here", line.Type)
+		m.DecodeError = fmt.Sprintf("datapoint type %s is not known here", id)
 		return
-	case kind.SixBit() != t.SixBit:
-		m.DecodeError = fmt.Sprintf("the value travelled %s, unlike those of datapoint type %s: check the type in the project", travelled(t), line.Type)
+	case kind.SixBit() != m.GetSixBit():
+		m.DecodeError = fmt.Sprintf("the value travelled %s, unlike those of datapoint type %s: check the type in the project", travelled(m), id)
 		return
 	}
-	value, err := kind.Decode(t.Raw)
+	value, err := kind.Decode(m.GetRaw())
 	switch {
 	case err != nil:
 		m.DecodeError = err.Error()
 	case !value.Valid():
 		m.Invalid = true
-		m.DecodeError = fmt.Sprintf("%x means nothing in datapoint type %s; devices send it when they have no value", t.Raw, line.Type)
+		m.DecodeError = fmt.Sprintf("%x means nothing in datapoint type %s; devices send it when they have no value", m.GetRaw(), id)
 	default:
 		m.Value, m.Unit = value.Text(), kind.Unit()
 	}
 }
 
 // travelled says how a value came.
-func travelled(t *journal.Telegram) string {
-	if t.SixBit {
+func travelled(m *knxfleetv1.Telegram) string {
+	if m.GetSixBit() {
 		return "in six bits"
 	}
-	return fmt.Sprintf("as bytes (%d)", len(t.Raw))
+	return fmt.Sprintf("as bytes (%d)", len(m.GetRaw()))
 }

@@ -68,8 +68,9 @@ func TestInterpret(t *testing.T) {
 			Destination: "1/518", Name: "Strange", Dpt: "999.001", DecodeError: "999.001 is not known",
 		}},
 	} {
-		var got m
-		interpret(&got, c.table, &c.t)
+		got := m{Kind: kindOf(c.t.Command), Raw: c.t.Raw, SixBit: c.t.SixBit}
+		interpret(&got, c.table, c.t.Destination)
+		got.Kind, got.Raw, got.SixBit = 0, nil, false
 		// Of a decode error only a part is given here.
 		if !strings.Contains(got.GetDecodeError(), c.want.GetDecodeError()) || (got.GetDecodeError() == "") != (c.want.GetDecodeError() == "") {
 			t.Errorf("%s: decode error %q, want %q", name, got.GetDecodeError(), c.want.GetDecodeError())
@@ -181,7 +182,7 @@ func TestWriteByTable(t *testing.T) {
 			"raw of an unknown type": {Write{Address: "Strange", Raw: []byte{7}}, 0x0A06, "\x07", false},
 		} {
 			c.write.Building, c.write.Within = "a", time.Second
-			if outcome, err := w.fleet.GroupWrite(t.Context(), c.write); outcome != session.Confirmed && outcome != session.Rejected || err != nil {
+			if outcome, err := w.fleet.GroupWrite(t.Context(), c.write); outcome.Outcome != session.Confirmed && outcome.Outcome != session.Rejected || err != nil {
 				t.Errorf("%s: %v, %v", name, outcome, err)
 			}
 			w.do(0, func(_ time.Time, b *simulator.Building) {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
@@ -45,12 +46,68 @@ func (f *Fleet) GroupValues(ctx context.Context, building string, filter Filter)
 		if !selected {
 			continue
 		}
-		m := t.Message()
-		m.Initial = true
-		m.Stale = view.Status.State != StateOnline || last[i].ReceivedAt.Before(view.Status.Since)
-		values = append(values, GroupValue{Address: t.Destination, Telegram: m, Age: age(now, &last[i])})
+		values = append(values, GroupValue{
+			Address: t.Destination, Telegram: initial(t, view.Status, last[i].ReceivedAt), Age: age(now, &last[i]),
+		})
 	}
 	return values, restoring, nil
+}
+
+// initial is a telegram that tells what was known.
+func initial(t *Telegram, status Status, received time.Time) *knxfleetv1.Telegram {
+	m := t.Message()
+	m.Initial = true
+	m.Stale = status.State != StateOnline || received.Before(status.Since)
+	return m
+}
+
+const (
+	// restorePatience is how long a read waits for last values that are being
+	// restored, rather than ask the bus.
+	restorePatience = 500 * time.Millisecond
+	restoreLook     = 10 * time.Millisecond
+)
+
+// restored gives a building's last values, when they are complete or patience ends.
+func (f *Fleet) restored(ctx context.Context, building string) ([]journal.Telegram, error) {
+	ctx, cancel := context.WithTimeout(ctx, restorePatience)
+	defer cancel()
+	look := time.NewTicker(restoreLook)
+	defer look.Stop()
+	for {
+		last, restoring, err := f.values.Get(building)
+		if err != nil || !restoring {
+			return last, err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return last, nil
+		}
+	}
+}
+
+// lastValue is the last value of one group address if it is at most so old; nil if
+// there is none.
+func (f *Fleet) lastValue(ctx context.Context, building string, address frame.GroupAddress, maxAge time.Duration) *knxfleetv1.Telegram {
+	view, ok := f.board.get(building)
+	if !ok {
+		return nil
+	}
+	last, err := f.restored(ctx, building)
+	if err != nil {
+		return nil // it cannot be told now; the bus can
+	}
+	i, found := slices.BinarySearchFunc(last, address, func(t journal.Telegram, a frame.GroupAddress) int { return int(t.Destination) - int(a) })
+	if !found || age(time.Now(), &last[i]) > maxAge {
+		return nil
+	}
+	r := restorer{ctx: ctx, fleet: f}
+	t, ok := r.restore(building, &last[i])
+	if !ok {
+		return nil
+	}
+	return initial(t, view.Status, last[i].ReceivedAt)
 }
 
 // Selected gives the ids of the buildings that there are and that the filter selects

@@ -32,6 +32,40 @@ type Write struct {
 	Priority frame.Priority
 	// Within is how long the write may wait for its turn on the bus.
 	Within time.Duration
+	// Client is who writes; those whose writes wait for a bus take turns.
+	Client string
+}
+
+// Written is what became of a write that was sent.
+type Written struct {
+	Outcome session.Outcome
+	// Address is the group address in the style of the building's table.
+	Address string
+	// Telegram is as the streams carry it; nil unless Outcome is Confirmed.
+	Telegram *Telegram
+	// Waited is how long the write waited for its turn.
+	Waited time.Duration
+	// Pacing is the building's queue after it.
+	Pacing Pacing
+}
+
+// Pacing is the queue in front of a building's bus.
+type Pacing struct {
+	// Waiting are the writes and reads that wait, of Limit that may.
+	Waiting, Limit int
+	// Dropped are those that were refused or not sent in time, in this epoch.
+	Dropped uint64
+	// PerSecond is how many telegrams are sent at most.
+	PerSecond float64
+	// LastWait is how long the one sent last had waited.
+	LastWait time.Duration
+}
+
+// Pacing is the queue as these counters have it; the zero value without a site.
+func (c *Counters) Pacing() Pacing { return pacingOf(&c.Session) }
+
+func pacingOf(s *knxbridge.Stats) Pacing {
+	return Pacing{Waiting: s.QueueWaiting, Limit: s.QueueLimit, Dropped: s.QueueDropped, PerSecond: s.WriteRate, LastWait: s.LastWait}
 }
 
 // OfflineError says that a building is there but cannot be written to now.
@@ -70,32 +104,75 @@ var (
 // that was not sent is an error: a *registry.FieldError when it asks for
 // something impossible, a *registry.BuildingError, an *OfflineError, or a
 // *NotSentError.
-func (f *Fleet) GroupWrite(ctx context.Context, w Write) (session.Outcome, error) {
+func (f *Fleet) GroupWrite(ctx context.Context, w Write) (Written, error) {
+	write, s, err := f.prepare(ctx, w)
+	if err != nil {
+		return Written{}, err
+	}
+	own := &ownTelegram{}
+	write.Tag = own
+	sent, err := s.sessions.bridge().Write(ctx, write)
+	f.sent.count(sent.Outcome, err)
+	if err != nil {
+		return Written{}, fmt.Errorf("building %s: %w", w.Building, err)
+	}
+	stats := s.sessions.stats()
+	written := Written{Outcome: sent.Outcome, Address: f.written(w.Building, write.Destination), Waited: sent.Waited, Pacing: pacingOf(&stats)}
+	if sent.Outcome == session.Confirmed {
+		written.Telegram = own.telegram
+	}
+	return written, nil
+}
+
+// ownTelegram gets what the streams carry of a write. The session's loop sets it
+// before the write's answer, and nobody afterwards.
+type ownTelegram struct{ telegram *Telegram }
+
+// CheckWrite returns the error that GroupWrite would give before it sends
+// anything, and the group address in the style of the building's table if that is
+// known.
+func (f *Fleet) CheckWrite(ctx context.Context, w Write) (address string, err error) {
+	if destination, err := destination(ctx, f.cfg.Tables, w.Building, w.Address); err == nil {
+		address = f.written(w.Building, destination)
+	}
+	_, _, err = f.prepare(ctx, w)
+	return address, err
+}
+
+// prepare checks a write and finds whom to give it to.
+func (f *Fleet) prepare(ctx context.Context, w Write) (knxbridge.Write, *site, error) {
 	write, err := w.encode(ctx, f.cfg.Tables)
 	if err != nil {
-		return session.NotSent, err
+		return write, nil, err
 	}
-	view, ok := f.View(w.Building)
+	s, err := f.online(w.Building)
+	return write, s, err
+}
+
+// online returns the site of a building that is ONLINE.
+func (f *Fleet) online(building string) (*site, error) {
+	view, ok := f.View(building)
 	if !ok {
-		return session.NotSent, &registry.BuildingError{ID: w.Building, Cause: registry.ErrNotFound}
+		return nil, &registry.BuildingError{ID: building, Cause: registry.ErrNotFound}
 	}
-	s := f.site(w.Building)
+	s := f.site(building)
 	if s == nil || !s.isOpen() || view.Status.State != StateOnline {
-		return session.NotSent, &OfflineError{Building: w.Building, Status: view.Status}
+		return nil, &OfflineError{Building: building, Status: view.Status}
 	}
-	outcome, err := s.sessions.bridge().Write(ctx, write)
-	if err != nil {
-		return outcome, fmt.Errorf("building %s: %w", w.Building, err)
-	}
-	return outcome, nil
+	return s, nil
+}
+
+// written is an address as the building's people write it.
+func (f *Fleet) written(building string, a frame.GroupAddress) string {
+	return a.In(f.cfg.Tables.Current(building).Style())
 }
 
 // encode checks a write and turns its text into bytes. What the write leaves out
 // comes from the building's table.
 func (w Write) encode(ctx context.Context, all Tables) (knxbridge.Write, error) {
-	write := knxbridge.Write{Command: frame.GroupValueWrite, Priority: w.Priority, Within: w.Within}
+	write := knxbridge.Write{Command: frame.GroupValueWrite, Priority: w.Priority, Within: w.Within, Client: w.Client}
 	var err error
-	if write.Destination, err = w.destination(ctx, all); err != nil {
+	if write.Destination, err = destination(ctx, all, w.Building, w.Address); err != nil {
 		return write, err
 	}
 	switch {
@@ -120,31 +197,31 @@ func (w Write) encode(ctx context.Context, all Tables) (knxbridge.Write, error) 
 	return write, checkRaw(write)
 }
 
-// destination reads the group address, or finds the one that has the name.
-func (w Write) destination(ctx context.Context, all Tables) (frame.GroupAddress, error) {
-	address, addressErr := frame.ParseGroupAddress(w.Address)
+// destination reads a group address, or finds the one that has the name.
+func destination(ctx context.Context, all Tables, building, text string) (frame.GroupAddress, error) {
+	address, addressErr := frame.ParseGroupAddress(text)
 	if addressErr == nil {
 		return address, nil
 	}
-	if w.Address == "" {
+	if text == "" {
 		return 0, fieldError("group_address", errors.New("is missing; want such as 1/2/3, or a name of the building's group address table"))
 	}
-	table, err := all.Load(ctx, w.Building)
+	table, err := all.Load(ctx, building)
 	if err != nil {
 		return 0, err
 	}
-	found := table.Named(w.Address)
+	found := table.Named(text)
 	switch {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return 0, fieldError("group_address", fmt.Errorf("the name %.80q belongs to %d group addresses (%s); give the address", w.Address, len(found), list(found, table.Style())))
-	case strings.Trim(w.Address, "0123456789/*- ") == "":
+		return 0, fieldError("group_address", fmt.Errorf("the name %.80q belongs to %d group addresses (%s); give the address", text, len(found), list(found, table.Style())))
+	case strings.Trim(text, "0123456789/*- ") == "":
 		return 0, fieldError("group_address", addressErr) // meant as an address
 	case len(table.Entries()) == 0:
 		return 0, fieldError("group_address", fmt.Errorf("%w; no name either, as the building has no group address table yet", addressErr))
 	}
-	return 0, fieldError("group_address", fmt.Errorf("no group address of the building has the name %.80q%s; give its exact name, or the address, such as 1/2/3", w.Address, similar(table, w.Address)))
+	return 0, fieldError("group_address", fmt.Errorf("no group address of the building has the name %.80q%s; give its exact name, or the address, such as 1/2/3", text, similar(table, text)))
 }
 
 // maxListed is how many group addresses an error lists.

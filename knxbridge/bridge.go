@@ -28,7 +28,7 @@ type Config struct {
 	// WriteRate is how many telegrams a second are sent at most, evenly spread.
 	// Zero or less means 20.
 	WriteRate float64
-	// QueueLength is how many writes may wait. Zero or less means 64.
+	// QueueLength is how many writes and reads may wait. Zero or less means 64.
 	QueueLength int
 	// Dial opens a TCP connection inside the building, for session.TransportAuto and
 	// TransportTCP. It must give up when ctx ends; it is called in a goroutine of its
@@ -59,6 +59,8 @@ type Bridge struct {
 	streams  sync.WaitGroup
 	pace     *rate.Limiter
 	inFlight *pending
+	result   *session.Result // of inFlight, to be given when all outputs are done
+	lastWait time.Duration   // of the write that was sent last
 	nextID   uint64
 	stopped  bool
 	buffer   [maxDatagram]byte
@@ -182,15 +184,16 @@ func (b *Bridge) settle(now time.Time) {
 		case session.Hangup:
 			b.hangup()
 		case session.Telegram:
-			b.handler.Telegram(telegramOf(now, out))
+			b.telegram(now, out)
 		case session.Result:
-			b.answer(out)
+			b.result = &out
 		case session.StateChanged:
 			b.stateChanged(out)
 		case session.Stopped:
 			b.stopped = true
 		}
 	}
+	b.answer()
 }
 
 func (b *Bridge) stateChanged(s State) {

@@ -120,7 +120,8 @@ func (r *rig) online() { r.t.Helper(); r.await(session.StateOnline, time.Second)
 func (r *rig) write(w Write) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
 	defer cancel()
-	return r.bridge.Write(ctx, w)
+	written, err := r.bridge.Write(ctx, w)
+	return written.Outcome, err
 }
 
 func lightOn() Write {
@@ -229,8 +230,8 @@ func TestQueueFull(t *testing.T) {
 		if !errors.Is(err, ErrQueueFull) || !errors.As(err, &notSent) {
 			t.Errorf("the fourth: %v, want a NotSentError that the queue is full", err)
 		}
-		if s := r.bridge.Stats(); s.QueueWaiting != 3 || s.QueueRefused != 1 {
-			t.Errorf("stats: %d waiting, %d refused, want 3 and 1", s.QueueWaiting, s.QueueRefused)
+		if s := r.bridge.Stats(); s.QueueWaiting != 3 || s.QueueDropped != 1 {
+			t.Errorf("stats: %d waiting, %d dropped, want 3 and 1", s.QueueWaiting, s.QueueDropped)
 		}
 		writers.Wait()
 		// Those that gave up left the queue: nothing of them is sent later.
@@ -260,7 +261,7 @@ func TestWriteDeadline(t *testing.T) {
 		r.knx.set(func(k *knxInterface) { k.confirm = none })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if got, err := r.bridge.Write(ctx, lightOn()); got != session.Unknown || err != nil {
+		if got, err := r.bridge.Write(ctx, lightOn()); got.Outcome != session.Unknown || err != nil {
 			t.Errorf("deadline while waiting for the confirmation: %v, %v, want UNKNOWN", got, err)
 		}
 	})
@@ -280,11 +281,11 @@ func TestWriteWithin(t *testing.T) {
 			if err != nil {
 				t.Errorf("a write whose turn came: %v", err)
 			}
-			first <- got
+			first <- got.Outcome
 		}()
 		synctest.Wait()
 		began := time.Now()
-		if got, err := r.bridge.Write(t.Context(), hasty); !errors.Is(err, ErrTooLate) || got != session.NotSent {
+		if got, err := r.bridge.Write(t.Context(), hasty); !errors.Is(err, ErrTooLate) || got.Outcome != session.NotSent {
 			t.Errorf("a write whose turn did not come: %v, %v, want %v", got, err, ErrTooLate)
 		}
 		if took := time.Since(began); took != time.Second {
@@ -547,11 +548,11 @@ func TestStoppedBeforeRun(t *testing.T) {
 // TestNotSentError: the sentence tells why and what the session is doing.
 func TestNotSentError(t *testing.T) {
 	for want, e := range map[string]*NotSentError{
-		"write not sent: the queue of writes is full": {Cause: ErrQueueFull, State: State{State: session.StateOnline}},
-		"write not sent: context deadline exceeded; the KNX session is not online": {
+		"not sent: the queue of writes is full": {Cause: ErrQueueFull, State: State{State: session.StateOnline}},
+		"not sent: context deadline exceeded; the KNX session is not online": {
 			Cause: context.DeadlineExceeded,
 		},
-		"write not sent: context deadline exceeded; the KNX session is BACKING_OFF: no slot": {
+		"not sent: context deadline exceeded; the KNX session is BACKING_OFF: no slot": {
 			Cause: context.DeadlineExceeded, State: State{State: session.StateBackingOff, Message: "no slot"},
 		},
 	} {

@@ -1,6 +1,10 @@
 package knxbridge
 
-import "github.com/knxfleet/knxfleet/knxbridge/session"
+import (
+	"time"
+
+	"github.com/knxfleet/knxfleet/knxbridge/session"
+)
 
 // Stats counts what a Bridge has done since New.
 type Stats struct {
@@ -9,21 +13,26 @@ type Stats struct {
 	DatagramsOut uint64 // handed to the socket
 	ReadErrors   uint64 // errors of the network that the socket reported when read
 	SendErrors   uint64 // datagrams that could not be sent, and sockets not opened
-	QueueWaiting int    // writes that wait now
-	QueueRefused uint64 // writes refused because the queue was full
+	QueueWaiting int    // writes and reads that wait now
+	QueueDropped uint64 // of them, refused because the queue was full, or not sent in time
+	QueueLimit   int    // how many may wait
+	// WriteRate is how many telegrams a second are sent at most.
+	WriteRate float64
+	// LastWait is how long the one sent last had waited.
+	LastWait time.Duration
 }
 
 // Reconnects returns how often a session was granted again after the first.
 func (s Stats) Reconnects() uint64 { return max(s.Sessions, 1) - 1 }
 
-// Plus returns what two Bridges did together; the writes that wait are those of s.
+// Plus returns what two Bridges did together; the what is of now and not counted is that of s.
 func (s Stats) Plus(other Stats) Stats {
 	s.Counters = s.Counters.Plus(other.Counters)
 	s.DatagramsIn += other.DatagramsIn
 	s.DatagramsOut += other.DatagramsOut
 	s.ReadErrors += other.ReadErrors
 	s.SendErrors += other.SendErrors
-	s.QueueRefused += other.QueueRefused
+	s.QueueDropped += other.QueueDropped
 	return s
 }
 
@@ -33,7 +42,8 @@ func (b *Bridge) Stats() Stats {
 	b.mu.Lock()
 	s := b.stats
 	b.mu.Unlock()
-	s.QueueWaiting, s.QueueRefused = b.queue.depth()
+	s.QueueWaiting, s.QueueDropped = b.queue.depth()
+	s.QueueLimit, s.WriteRate = b.queue.limit, float64(b.pace.Limit())
 	return s
 }
 
@@ -48,5 +58,6 @@ func (b *Bridge) publish() {
 		DatagramsOut: b.datagramsOut,
 		ReadErrors:   b.readErrors,
 		SendErrors:   b.sendErrors,
+		LastWait:     b.lastWait,
 	}
 }

@@ -31,8 +31,10 @@ type Telegram struct {
 	SixBit   bool
 	Priority frame.Priority
 	// Own marks a write of this bridge that the bus has confirmed. It comes before
-	// or after Write returns.
+	// Write returns, or after it if the confirmation is late.
 	Own bool
+	// Tag is that of the write, with Own and unless the confirmation is late.
+	Tag any
 }
 
 // State is the session's state: CONNECTING, ONLINE or BACKING_OFF, since when,

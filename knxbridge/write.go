@@ -25,6 +25,18 @@ type Write struct {
 	// Within is how long the write may wait for its turn; then it is not sent. Zero
 	// or less leaves that to the context of Write.
 	Within time.Duration
+	// Client is who writes. Those whose writes wait take turns, one telegram each.
+	Client string
+	// Tag comes back in the Telegram that a confirmed write becomes; its handler gets
+	// that before Write returns.
+	Tag any
+}
+
+// Written is what became of a telegram.
+type Written struct {
+	Outcome Outcome
+	// Waited is how long it waited for its turn; zero if nobody knows.
+	Waited time.Duration
 }
 
 // Outcome is what became of a write: see the constants of package session.
@@ -52,7 +64,7 @@ type NotSentError struct {
 
 // Error tells the cause, and the session's state when it was not ONLINE.
 func (e *NotSentError) Error() string {
-	text := "write not sent: " + e.Cause.Error()
+	text := "not sent: " + e.Cause.Error()
 	switch {
 	case e.State.State == session.StateOnline:
 	case e.State.Message == "":
@@ -74,48 +86,77 @@ func (e *NotSentError) Unwrap() error { return e.Cause }
 // outcome then, session.Unknown when ctx ended or the session was lost before
 // the answer. A *NotSentError means that it was not sent; any other error that
 // w is not valid. Write may be called from many goroutines at once.
-func (b *Bridge) Write(ctx context.Context, w Write) (Outcome, error) {
-	p := &pending{
+func (b *Bridge) Write(ctx context.Context, w Write) (Written, error) {
+	return b.submit(ctx, newPending(w), w.Within)
+}
+
+// Read asks the bus for the value of w's destination, as Write does with a
+// GroupValueRead, calls sent when it was sent, and then goes on holding one of the
+// two places for reads until ctx ends: cancel it when the answer has come. The error
+// is as that of Write.
+func (b *Bridge) Read(ctx context.Context, w Write, sent func(Written)) error {
+	w.Command, w.Data, w.SixBit = frame.GroupValueRead, nil, false
+	p := newPending(w)
+	p.reads = true
+	defer b.queue.release(p)
+	written, err := b.submit(ctx, p, w.Within)
+	if err != nil {
+		return err
+	}
+	sent(written)
+	<-ctx.Done()
+	return nil
+}
+
+func newPending(w Write) *pending {
+	return &pending{
 		write: session.Write{
 			Command: w.Command, Destination: w.Destination, Data: slices.Clone(w.Data), SixBit: w.SixBit, Priority: w.Priority,
 		},
+		client: w.Client,
+		tag:    w.Tag,
 		// The queue's owner answers once and does not wait.
 		result: make(chan session.Result, 1),
 	}
+}
+
+func (b *Bridge) submit(ctx context.Context, p *pending, within time.Duration) (Written, error) {
 	if err := p.write.Validate(); err != nil {
-		return session.NotSent, fmt.Errorf("knxbridge: write: %w", err)
+		return Written{}, fmt.Errorf("knxbridge: write: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
-		return session.NotSent, b.notSent(err)
+		return Written{}, b.notSent(err)
 	}
+	p.queued = time.Now()
 	if err := b.queue.push(p); err != nil {
-		return session.NotSent, b.notSent(err)
+		return Written{}, b.notSent(err)
 	}
-	tooLate, stop := after(w.Within)
+	tooLate, stop := after(within)
 	defer stop()
 	select {
 	case r := <-p.result:
-		return b.outcome(r)
+		return b.written(p, r)
 	case <-tooLate:
-		if b.queue.remove(p) {
-			return session.NotSent, b.notSent(ErrTooLate)
+		if b.queue.remove(p, true) {
+			return Written{}, b.notSent(ErrTooLate)
 		}
 	case <-ctx.Done():
-		if b.queue.remove(p) {
-			return session.NotSent, b.notSent(context.Cause(ctx))
+		cause := context.Cause(ctx)
+		if b.queue.remove(p, errors.Is(cause, context.DeadlineExceeded)) {
+			return Written{}, b.notSent(cause)
 		}
 	}
 	// It is on its way.
 	select {
 	case r := <-p.result:
-		return b.outcome(r)
+		return b.written(p, r)
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-p.result:
-		return b.outcome(r)
+		return b.written(p, r)
 	default:
-		return session.Unknown, nil
+		return Written{Outcome: session.Unknown}, nil
 	}
 }
 
@@ -129,11 +170,11 @@ func after(d time.Duration) (expired <-chan time.Time, stop func() bool) {
 	return timer.C, timer.Stop
 }
 
-func (b *Bridge) outcome(r session.Result) (Outcome, error) {
+func (b *Bridge) written(p *pending, r session.Result) (Written, error) {
 	if r.Outcome == session.NotSent {
-		return session.NotSent, b.notSent(r.Err)
+		return Written{}, b.notSent(r.Err)
 	}
-	return r.Outcome, nil
+	return Written{Outcome: r.Outcome, Waited: p.waited}, nil
 }
 
 func (b *Bridge) notSent(cause error) error {
@@ -144,7 +185,7 @@ func (b *Bridge) notSent(cause error) error {
 // allows it, and returns when to look again; zero: at the next event.
 func (b *Bridge) sendWrites(now time.Time) time.Time {
 	for b.machine.Ready() {
-		if waiting, _ := b.queue.depth(); waiting == 0 {
+		if !b.queue.sendable() {
 			return time.Time{}
 		}
 		turn := b.pace.ReserveN(now, 1)
@@ -158,6 +199,8 @@ func (b *Bridge) sendWrites(now time.Time) time.Time {
 			turn.CancelAt(now)
 			return time.Time{}
 		}
+		p.waited = now.Sub(p.queued)
+		b.lastWait = p.waited
 		b.nextID++
 		p.write.ID = b.nextID
 		b.inFlight = p
@@ -167,20 +210,37 @@ func (b *Bridge) sendWrites(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// answer hands a result to its writer.
-func (b *Bridge) answer(r session.Result) {
-	if p := b.inFlight; p != nil && p.write.ID == r.ID {
+// telegram hands a telegram to the handler; an own one with the tag of its write, if
+// that still waits for its answer.
+func (b *Bridge) telegram(now time.Time, out session.Telegram) {
+	t := telegramOf(now, out)
+	if out.Own && b.inFlight != nil {
+		t.Tag = b.inFlight.tag
+	}
+	b.handler.Telegram(t)
+}
+
+// answer hands the machine's result to its writer, after the telegram that it may
+// have become.
+func (b *Bridge) answer() {
+	p, r := b.inFlight, b.result
+	if r == nil {
+		return
+	}
+	b.result = nil
+	if p != nil && p.write.ID == r.ID {
 		b.inFlight = nil
-		p.result <- r
+		p.result <- *r
 	}
 }
 
 // answerInFlight answers a write that the machine has not, because the loop was
 // left by a panic of the handler. Nobody knows what became of it.
 func (b *Bridge) answerInFlight() {
-	if b.inFlight != nil {
-		b.answer(session.Result{ID: b.inFlight.write.ID, Outcome: session.Unknown})
+	if b.inFlight != nil && b.result == nil {
+		b.result = &session.Result{ID: b.inFlight.write.ID, Outcome: session.Unknown}
 	}
+	b.answer()
 }
 
 // refuseWrites ends the queue: what waits is answered, what comes is refused.

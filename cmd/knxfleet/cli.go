@@ -31,7 +31,8 @@ type cli struct {
 	History   historyCmd   `cmd:"" help:"Show telegrams of the past; with -o json, export them."`
 	Replay    replayCmd    `cmd:"" help:"Show an export of telegrams as watch does, in the time that was between them if asked."`
 	Values    valuesCmd    `cmd:"" help:"Show the last value of each group address."`
-	Write     writeCmd     `cmd:"" help:"Write a value to a group address."`
+	Read      readCmd      `cmd:"" help:"Ask the bus for the value of a group address."`
+	Write     writeCmd     `cmd:"" help:"Write values to group addresses, in one building or in many."`
 	DPT       dptCmd       `cmd:"" help:"Look datapoint types up: list, decode, encode."`
 	Frame     frameCmd     `cmd:"" help:"Look into KNXnet/IP frames."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`

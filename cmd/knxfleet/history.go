@@ -24,6 +24,15 @@ type selectFlags struct {
 	Group     []string `short:"g" help:"Only these group addresses; wildcards such as 1/2/* and 1/*/*." placeholder:"ADDRESS"`
 	Name      []string `short:"n" sep:"none" help:"Only group addresses with these names; * stands for any text: '*light*'." placeholder:"NAME"`
 	Source    []string `help:"Only these senders; wildcards such as 1.1.*." placeholder:"ADDRESS"`
+	Kind      []string `help:"Only these kinds of telegrams: read, response, write." enum:"read,response,write" placeholder:"KIND"`
+}
+
+func (f *selectFlags) kinds() []knxfleetv1.Telegram_Kind {
+	kinds := make([]knxfleetv1.Telegram_Kind, len(f.Kind))
+	for i, k := range f.Kind {
+		kinds[i] = knxfleetv1.Telegram_Kind(knxfleetv1.Telegram_Kind_value["KIND_"+strings.ToUpper(k)])
+	}
+	return kinds
 }
 
 type historyCmd struct {
@@ -43,7 +52,7 @@ const pageOfHistory = 1000
 func (c *historyCmd) Run(ctx context.Context, s *streams) error {
 	now := time.Now()
 	request := &knxfleetv1.ListTelegramsRequest{
-		Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name, Sources: c.Source,
+		Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name, Sources: c.Source, Kinds: c.kinds(),
 		Since: c.Since.at(now), Until: c.Until.at(now),
 	}
 	limit := c.Limit
@@ -73,7 +82,7 @@ func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 	for printed := 0; ; {
 		request.PageSize = pageOfHistory
 		if limit > 0 {
-			request.PageSize = int32(min(pageOfHistory, limit-printed)) //nolint:gosec // at most a page
+			request.PageSize = int32(min(pageOfHistory, limit-printed))
 		}
 		page, err := telegrams.ListTelegrams(ctx, request)
 		if err != nil {
@@ -94,7 +103,7 @@ func (c *historyCmd) newest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 	var all []*knxfleetv1.Telegram
 	var gaps []*knxfleetv1.Gap
 	for len(all) < limit {
-		request.PageSize = int32(min(pageOfHistory, limit-len(all))) //nolint:gosec // at most a page
+		request.PageSize = int32(min(pageOfHistory, limit-len(all)))
 		page, err := telegrams.ListTelegrams(ctx, request)
 		if err != nil {
 			return err
@@ -150,7 +159,7 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) (err error) {
 		} else {
 			at := t.GetReceivedAt().AsTime()
 			if err := c.pause(ctx, before, at); err != nil {
-				return nil //nolint:nilerr // interrupted
+				return nil
 			}
 			before = at
 			err = show.telegram(t)

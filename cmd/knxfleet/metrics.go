@@ -38,6 +38,9 @@ var (
 	failingMetric   = prometheus.NewDesc("knxfleet_journal_failing_seconds", "For how long the journal's store has been failing; 0 while it does not.", nil, nil)
 	recordsMetric   = prometheus.NewDesc("knxfleet_journal_records", "Records in the journal.", nil, nil)
 	diskMetric      = prometheus.NewDesc("knxfleet_journal_bytes", "What the journal takes on disk.", nil, nil)
+	sentMetric      = prometheus.NewDesc("knxfleet_sent_telegrams_total", "Writes and reads sent, by what the bus said.", []string{"outcome"}, nil)
+	unsentMetric    = prometheus.NewDesc("knxfleet_bus_queue_dropped_total", "Writes and reads that found their building's queue full, or were not sent in time.", nil, nil)
+	waitingMetric   = prometheus.NewDesc("knxfleet_bus_queue_waiting", "Writes and reads that wait for their turn, in all buildings.", nil, nil)
 	tunnelsMetric   = prometheus.NewDesc("knxfleet_tunnels", "Open WireGuard tunnels.", nil, nil)
 	datagramsMetric = prometheus.NewDesc("knxfleet_tunnel_datagrams_total", "UDP datagrams of all tunnels.", []string{"direction"}, nil)
 	bytesMetric     = prometheus.NewDesc("knxfleet_tunnel_bytes_total", "Bytes in the UDP datagrams of all tunnels.", []string{"direction"}, nil)
@@ -61,7 +64,7 @@ func (m *metrics) handler() http.Handler {
 func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildingsMetric, publishedMetric, streamsMetric, droppedMetric, gapsMetric, tunnelsMetric, datagramsMetric, bytesMetric, refusedMetric, errorsMetric,
-		writtenMetric, lostMetric, queuedMetric, failingMetric, recordsMetric, diskMetric,
+		sentMetric, unsentMetric, waitingMetric, writtenMetric, lostMetric, queuedMetric, failingMetric, recordsMetric, diskMetric,
 	} {
 		descriptions <- d
 	}
@@ -86,6 +89,12 @@ func (m *metrics) Collect(values chan<- prometheus.Metric) {
 	for cause, n := range m.server.Gaps() {
 		counter(gapsMetric, n, strings.ToLower(cause))
 	}
+	sent := m.fleet.Sent()
+	for outcome, n := range sent.Outcomes {
+		counter(sentMetric, n, strings.ToLower(outcome.String()))
+	}
+	counter(unsentMetric, sent.Dropped)
+	gauge(waitingMetric, sent.Waiting)
 	m.collectJournal(gauge, counter)
 	x := m.exchange.Stats()
 	gauge(tunnelsMetric, x.Tunnels)
@@ -122,7 +131,7 @@ func (m *metrics) collectJournal(gauge func(*prometheus.Desc, int, ...string), c
 	defer cancel()
 	// A store that does not answer leaves these out.
 	if kept, err := m.journal.Kept(ctx); err == nil {
-		gauge(recordsMetric, int(kept.Records)) //nolint:gosec // limited by the disk
-		gauge(diskMetric, int(kept.Bytes))      //nolint:gosec // as above
+		gauge(recordsMetric, int(kept.Records))
+		gauge(diskMetric, int(kept.Bytes))
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
@@ -35,7 +34,7 @@ func (c *watchCmd) Run(ctx context.Context, s *streams) error {
 	ctx, cancel := lasting(ctx, c.For)
 	defer cancel()
 	request := &knxfleetv1.StreamTelegramsRequest{
-		Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name, Sources: c.Source,
+		Buildings: c.Buildings, LabelSelector: c.Selector, GroupAddresses: c.Group, Names: c.Name, Sources: c.Source, Kinds: c.kinds(),
 		Since: c.Since.at(time.Now()), Last: c.Last, Snapshot: c.Snapshot,
 	}
 	if err := c.resume(request); err != nil {
@@ -133,50 +132,3 @@ func telegramValue(t *knxfleetv1.Telegram) string {
 	}
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }
-
-type writeCmd struct {
-	client
-
-	Building string        `arg:"" help:"Id of the building."`
-	Address  string        `arg:"" help:"Group address, such as 1/2/3, or its name."`
-	Value    text          `arg:"" optional:"" help:"Value as people write it: on, 21.5, -20.3, '50 %', 2026-11-21."`
-	DPT      string        `help:"Datapoint type of the value; without it that of the building's group address table." placeholder:"1.001"`
-	Raw      string        `help:"Bytes in hex instead of a value." placeholder:"HEX"`
-	SixBit   bool          `help:"With --raw: the value has six bits or less."`
-	Within   time.Duration `help:"How long it may wait for its turn." default:"10s"`
-}
-
-func (c *writeCmd) Run(ctx context.Context, s *streams) error {
-	request := &knxfleetv1.GroupWriteRequest{Building: c.Building, GroupAddress: c.Address, Dpt: c.DPT, Value: string(c.Value), SixBit: c.SixBit}
-	if c.Raw != "" {
-		raw, err := hex.DecodeString(strings.ReplaceAll(c.Raw, " ", ""))
-		if err != nil {
-			return usagef("--raw %q: want bytes in hex, such as 0c1a", c.Raw)
-		}
-		request.Raw = raw
-	}
-	if (c.Value == "") == (c.Raw == "") {
-		return usagef("want either a value or --raw")
-	}
-	request.SendWithin = durationpb.New(c.Within)
-	return c.withTelegrams(func(telegrams knxfleetv1.TelegramServiceClient) error {
-		written, err := telegrams.GroupWrite(ctx, request)
-		if err != nil {
-			return err
-		}
-		if c.json() {
-			err = printJSON(s.out, written)
-		} else {
-			_, err = fmt.Fprintln(s.out, shortOutcome(written.GetOutcome()))
-		}
-		if err != nil {
-			return err
-		}
-		if written.GetOutcome() != knxfleetv1.Outcome_OUTCOME_CONFIRMED {
-			return fmt.Errorf("the write was sent, but not confirmed by the bus: %s", shortOutcome(written.GetOutcome()))
-		}
-		return nil
-	})
-}
-
-func shortOutcome(o knxfleetv1.Outcome) string { return strings.TrimPrefix(o.String(), "OUTCOME_") }

@@ -44,7 +44,7 @@ func (c *Claims) router(ctx context.Context, building string) (netip.AddrPort, e
 	}
 	var r routerRecord
 	if json.Unmarshal(entry.Value, &r) != nil || r.Version != recordVersion {
-		return netip.AddrPort{}, nil
+		return netip.AddrPort{}, nil //nolint:nilerr // a hint that is not understood is none
 	}
 	return r.Address, nil
 }

@@ -114,9 +114,9 @@ func ours(t *testing.T, to netip.AddrPort) *client {
 		}
 		within, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		outcome, err := b.Write(within, knxbridge.Write{Command: frame.GroupValueWrite, Destination: ga, Data: raw, SixBit: typ.SixBit()})
-		if err == nil && outcome != session.Confirmed {
-			err = fmt.Errorf("the write is %v", outcome)
+		written, err := b.Write(within, knxbridge.Write{Command: frame.GroupValueWrite, Destination: ga, Data: raw, SixBit: typ.SixBit()})
+		if err == nil && written.Outcome != session.Confirmed {
+			err = fmt.Errorf("the write is %v", written.Outcome)
 		}
 		return err
 	}

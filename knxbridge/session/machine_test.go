@@ -481,7 +481,8 @@ func TestSlotsFullPace(t *testing.T) {
 			if wait < 5*time.Second || wait > limit {
 				t.Fatalf("a wait of %v after %v", wait, now.Sub(start))
 			}
-			for _, ok := m.Next(); ok; _, ok = m.Next() {
+			for more := true; more; {
+				_, more = m.Next()
 			}
 			now = now.Add(wait)
 			m.Expire(now)
