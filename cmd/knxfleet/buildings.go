@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -266,7 +268,10 @@ func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
 		{"KNX interface", b.GetKnx().GetEndpoint()},
 		{"our individual address", orNone(status.GetIndividualAddress())},
 		{"telegrams", fmt.Sprintf("%d received, %d sent", counters.GetTelegramsReceived(), counters.GetTelegramsSent())},
-		{"reconnects", fmt.Sprintf("%d", counters.GetReconnects())},
+		{"last telegram", when(status.GetLastTelegramAt())},
+		{"last handshake", fmt.Sprintf("%s (%d in all)", when(status.GetLastHandshakeAt()), counters.GetHandshakes())},
+		{"reconnects", fmt.Sprintf("%d (%d times without a free slot)", counters.GetReconnects(), counters.GetSlotsRefused())},
+		{"dropped", fmt.Sprintf("%d packets, %d telegrams of the journal", counters.GetDroppedPackets(), counters.GetJournalLost())},
 	}
 	if kept := status.GetJournal(); kept != nil {
 		text := fmt.Sprintf("%d telegrams, %d KiB", kept.GetTelegrams(), (kept.GetBytes()+1023)/1024)
@@ -276,6 +281,14 @@ func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
 		rows = append(rows, []string{"journal", text})
 	}
 	return printTable(w, []string{"FIELD", "VALUE"}, rows)
+}
+
+// when is a time of day, or that it never was.
+func when(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "none since the building was started"
+	}
+	return t.AsTime().Local().Format(time.DateTime)
 }
 
 func orNone(s string) string {
