@@ -88,20 +88,20 @@ func (s *diagnosticsService) Ping(ctx context.Context, request *knxfleetv1.PingR
 	if err != nil {
 		return nil, err
 	}
-	response := &knxfleetv1.PingResponse{Address: pinged.Address.String(), Sent: uint32(len(pinged.RoundTrips))} //nolint:gosec // at most 100
+	response := &knxfleetv1.PingResponse{Address: pinged.Address.String(), Sent: uint32(len(pinged.RoundTrips))}
 	var sum, least, most time.Duration
 	for _, trip := range pinged.RoundTrips {
 		response.RoundTrips = append(response.RoundTrips, durationpb.New(trip))
 		if trip < 0 {
 			continue
 		}
-		if response.Received == 0 {
+		if response.GetReceived() == 0 {
 			least = trip
 		}
 		response.Received++
 		sum, least, most = sum+trip, min(least, trip), max(most, trip)
 	}
-	if response.Received > 0 {
+	if response.GetReceived() > 0 {
 		response.Min, response.Max = durationpb.New(least), durationpb.New(most)
 		response.Mean = durationpb.New(sum / time.Duration(response.GetReceived()))
 	}
@@ -128,7 +128,7 @@ func (s *diagnosticsService) DiscoverInterfaces(ctx context.Context, request *kn
 	if err != nil {
 		return nil, err
 	}
-	response := &knxfleetv1.DiscoverInterfacesResponse{Asked: uint32(asked)} //nolint:gosec // at most 4096
+	response := &knxfleetv1.DiscoverInterfacesResponse{Asked: uint32(asked)}
 	for i := range found {
 		response.Interfaces = append(response.Interfaces, interfaceToProto(&found[i]))
 	}
@@ -156,7 +156,7 @@ func interfaceToProto(i *fleet.Interface) *knxfleetv1.KnxInterface {
 		}
 	}
 	if free, told := i.FreeSlots(); told {
-		n := uint32(free) //nolint:gosec // at most 63
+		n := uint32(free)
 		message.FreeSlots = &n
 	}
 	return message

@@ -17,8 +17,8 @@ import (
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
-// notFound is the answer of a name server that knows no such name.
-var notFound = &net.DNSError{Err: "no such host", Name: "router.example.org", IsNotFound: true}
+// errNoSuchName is the answer of a name server that knows no such name.
+var errNoSuchName = &net.DNSError{Err: "no such host", Name: "router.example.org", IsNotFound: true}
 
 // other is a key that nobody has.
 func other() tunnel.PrivateKey { return tunnel.GeneratePrivateKey() }
@@ -48,7 +48,7 @@ func diagnosisRows() []diagnosisRow {
 		b.Tunnel.Endpoint = tunnel.Endpoint{Host: "router.example.org", Port: b.Tunnel.Endpoint.Port}
 	}
 	gone := &names{}
-	gone.set(notFound, 0)
+	gone.set(errNoSuchName, 0)
 	broken := &names{}
 	broken.set(&netError{}, 0)
 	lanDown := func(_ time.Time, b *simulator.Building) { b.LANDown = true }
@@ -225,7 +225,6 @@ func TestDiagnoseRefuses(t *testing.T) {
 		}
 		w.add("a")
 		w.online("a")
-		var field *registry.FieldError
 		for _, bad := range []error{
 			second(w.fleet.Diagnose(ctx, "a", time.Second)),
 			second(w.fleet.Ping(ctx, Ping{Building: "a", Count: 101})),
@@ -234,7 +233,7 @@ func TestDiagnoseRefuses(t *testing.T) {
 			third(w.fleet.Discover(ctx, Discovery{Building: "a", Subnets: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/24")}})),
 			third(w.fleet.Discover(ctx, Discovery{Building: "a", Rate: 501})),
 		} {
-			if !errors.As(bad, &field) {
+			if _, ok := errors.AsType[*registry.FieldError](bad); !ok {
 				t.Errorf("bad input: %v", bad)
 			}
 		}

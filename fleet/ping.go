@@ -121,7 +121,7 @@ func (s *site) ping(ctx context.Context, p Ping) ([]time.Duration, error) {
 		}
 	}
 	waiting.Wait()
-	return trips, errors.Join(append(errs, ctx.Err())...)
+	return trips, errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 // answered counts the answers to echo requests, and gives their longest round trip.

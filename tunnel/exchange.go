@@ -71,8 +71,8 @@ type Exchange struct {
 
 // counts are the exchange's counters.
 type counts struct {
-	rxDatagrams, rxBytes, txDatagrams, txBytes         atomic.Uint64
-	malformed, unknownIndex, unknownInitiator          atomic.Uint64
+	rxDatagrams, rxBytes, txDatagrams, txBytes                  atomic.Uint64
+	malformed, unknownIndex, unknownInitiator                   atomic.Uint64
 	rateLimited, queueFull, flooded, noSocket, sendErr, readErr atomic.Uint64
 }
 
