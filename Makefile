@@ -16,7 +16,7 @@ RIG_DIR  ?= ../shared/rig
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate fuzz crash kept rig confined interop tools clean
+.PHONY: help build test race lint generate fuzz crash kept recovery rig confined interop tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ crash: ## Kill the gateway 50 times under 2,000 telegrams a second from 200 buil
 
 kept: ## Start the gateway with ten million telegrams kept, and resume in their middle
 	KNXFLEET_KEPT=10000000 $(GO) test -run '^TestManyTelegramsKept$$' -count=1 -timeout 30m -v ./internal/pathtest/
+
+recovery: ## Print how soon faults of simulated buildings are seen, and over
+	$(GO) test -run '^TestSimulatedBuildings$$' -count=1 -v ./internal/pathtest | grep '^ *|'
 
 rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is)
 	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -skip '^(TestSimulatedBuildings|TestNothingLostInCrashes|TestPowerCut|TestManyTelegramsKept)$$' -count=1 -timeout 15m -v ./internal/pathtest/...

@@ -218,5 +218,8 @@ func countersToProto(c fleet.Counters) *knxfleetv1.Counters {
 		Reconnects:        c.Session.Reconnects(),
 		SlotsRefused:      c.Session.SlotsRefused,
 		MalformedFrames:   c.Session.Malformed + c.Session.Unparsable,
+		DroppedPackets:    c.DroppedPackets,
+		JournalLost:       c.JournalLost,
+		Panics:            c.Panics,
 	}
 }

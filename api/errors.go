@@ -83,6 +83,8 @@ var answers = []answer{
 	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
 	{peerconfig.ErrNoEndpoint, codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
+	{fleet.ErrNotStarted, codes.Unavailable, "BUILDING_STARTING"},
+	{fleet.ErrBusy, codes.ResourceExhausted, "DIAGNOSTICS_BUSY"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	{fleet.ErrQueueFull, codes.ResourceExhausted, "WRITE_QUEUE_FULL"},

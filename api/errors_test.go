@@ -49,6 +49,8 @@ var promised = map[error]struct {
 	journal.ErrNoHistory:     {codes.Unavailable, "JOURNAL_UNAVAILABLE"},
 	peerconfig.ErrNoEndpoint: {codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
+	fleet.ErrNotStarted:      {codes.Unavailable, "BUILDING_STARTING"},
+	fleet.ErrBusy:            {codes.ResourceExhausted, "DIAGNOSTICS_BUSY"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	fleet.ErrQueueFull:       {codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
@@ -162,6 +164,7 @@ var built = map[string]bool{
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
 	"UpdateBuilding": true, "ReconnectBuilding": true, "GenerateKeys": true, "GetPeerConfig": true,
 	"GroupRead": true, "BatchGroupWrite": true,
+	"Diagnose": true, "Ping": true, "DiscoverInterfaces": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {

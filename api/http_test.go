@@ -129,7 +129,8 @@ func TestRESTErrors(t *testing.T) {
 	g.rest(t, "POST", "/v1/buildings", `{"building":{"id":"x","displayName":"`+strings.Repeat("x", maxRequest)+`"}}`, 400)
 	g.rest(t, "GET", "/v1/buildings?pageToken=%21", "", 400)
 	g.rest(t, "POST", "/v1/buildings/hq:reconnect", "{}", 400) // it is disabled
-	g.rest(t, "POST", "/v1/buildings/hq:diagnose", "{}", 501)
+	g.rest(t, "POST", "/v1/buildings/hq:diagnose", "{}", 400)  // as above
+	g.rest(t, "GET", "/v1/buildings/hq:capture", "", 501)
 	g.rest(t, "GET", "/v1/nothing", "", 404)
 }
 

@@ -88,7 +88,7 @@ func New(cfg Config) *Server {
 	knxfleetv1.RegisterTelegramServiceServer(s.grpc, &telegramService{
 		registry: cfg.Registry, fleet: cfg.Fleet, gaps: &s.gaps, replays: newReplays(), batches: make(chan struct{}, maxBatches), log: cfg.Log,
 	})
-	knxfleetv1.RegisterDiagnosticsServiceServer(s.grpc, knxfleetv1.UnimplementedDiagnosticsServiceServer{})
+	knxfleetv1.RegisterDiagnosticsServiceServer(s.grpc, &diagnosticsService{registry: cfg.Registry, fleet: cfg.Fleet})
 	knxfleetv1.RegisterEnrollmentServiceServer(s.grpc, knxfleetv1.UnimplementedEnrollmentServiceServer{})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)

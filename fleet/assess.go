@@ -141,13 +141,15 @@ func (s *site) live(status *Status) {
 		status.LastTelegramAt = time.Unix(0, at)
 	}
 	status.LastHandshakeAt = s.tunnel.Handshake().Last
-	wire := s.tunnel.Counters()
+	wire, inside := s.tunnel.Counters(), s.stack.Stats()
 	status.Counters = Counters{
 		Handshakes:        s.handshakes.Load(),
 		ReceivedDatagrams: wire.RxDatagrams,
 		SentDatagrams:     wire.TxDatagrams,
 		ReceivedBytes:     wire.RxBytes,
 		SentBytes:         wire.TxBytes,
+		DroppedPackets:    wire.RxDropped + inside.Dropped + inside.Overflowed,
+		JournalLost:       s.writer.Lost(),
 		Session:           s.sessions.stats(),
 	}
 }

@@ -14,13 +14,11 @@ const (
 	// diagnosesAtOnce bounds what runs at once for people who look for faults:
 	// diagnoses, pings, searches.
 	diagnosesAtOnce = 16
-	// DefaultDiagnoseTimeout is the time that a diagnosis may take unless asked
-	// otherwise.
+	// DefaultDiagnoseTimeout is how long a diagnosis may take unless somebody says so.
 	DefaultDiagnoseTimeout = 30 * time.Second
-	// MinDiagnoseTimeout is the shortest that can be asked for.
-	MinDiagnoseTimeout = 5 * time.Second
-	// MaxDiagnoseTimeout is the longest that can be asked for.
-	MaxDiagnoseTimeout = 2 * time.Minute
+
+	minDiagnoseTimeout = 5 * time.Second
+	maxDiagnoseTimeout = 2 * time.Minute
 )
 
 var (
@@ -57,13 +55,13 @@ func (f *Fleet) inside(building string) (s *site, done func(), err error) {
 
 // Diagnose checks the way to a building's bus step by step, and says where it ends.
 // The building goes on running. It takes about timeout at most, 0 means
-// DefaultDiagnoseTimeout. Errors are as of Ping.
+// DefaultDiagnoseTimeout, and it is 5 s to 2 min. Errors are as of Ping.
 func (f *Fleet) Diagnose(ctx context.Context, building string, timeout time.Duration) (*Diagnosis, error) {
 	if timeout == 0 {
 		timeout = DefaultDiagnoseTimeout
 	}
-	if timeout < MinDiagnoseTimeout || timeout > MaxDiagnoseTimeout {
-		return nil, &registry.FieldError{Field: "timeout", Problem: fmt.Sprintf("is %v; want %v to %v", timeout, MinDiagnoseTimeout, MaxDiagnoseTimeout)}
+	if timeout < minDiagnoseTimeout || timeout > maxDiagnoseTimeout {
+		return nil, &registry.FieldError{Field: "timeout", Problem: fmt.Sprintf("is %v; want %v to %v", timeout, minDiagnoseTimeout, maxDiagnoseTimeout)}
 	}
 	s, done, err := f.inside(building)
 	if err != nil {

@@ -258,6 +258,7 @@ var refusals = map[session.Reason]Verdict{
 	session.ReasonTunnellingUnsupported: VerdictInterfaceRefused,
 	session.ReasonConfigurationRefused:  VerdictInterfaceRefused,
 	session.ReasonConnectRefused:        VerdictInterfaceRefused,
+	session.ReasonBusUnacknowledged:     VerdictBusDead,
 	session.ReasonBusDown:               VerdictBusDead,
 	session.ReasonConnectUnanswered:     VerdictInterfaceSilent,
 	session.ReasonHeartbeatUnanswered:   VerdictInterfaceSilent,
@@ -279,7 +280,7 @@ func settled(knx *knxbridge.State) bool {
 	}
 	switch knx.Reason {
 	case session.ReasonSlotsFull, session.ReasonTunnellingUnsupported, session.ReasonConfigurationRefused,
-		session.ReasonConnectRefused, session.ReasonBusDown:
+		session.ReasonConnectRefused, session.ReasonBusDown, session.ReasonBusUnacknowledged:
 		return true
 	}
 	return knx.State == session.StateOnline

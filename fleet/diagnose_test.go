@@ -17,8 +17,8 @@ import (
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
-// errNameNotFound is the answer of a name server that knows no such name.
-var errNameNotFound = &net.DNSError{Err: "no such host", Name: "router.example.org", IsNotFound: true}
+// errNoSuchName is the answer of a name server that knows no such name.
+var errNoSuchName = &net.DNSError{Err: "no such host", Name: "router.example.org", IsNotFound: true}
 
 // other is a key that nobody has.
 func other() tunnel.PrivateKey { return tunnel.GeneratePrivateKey() }
@@ -48,7 +48,7 @@ func diagnosisRows() []diagnosisRow {
 		b.Tunnel.Endpoint = tunnel.Endpoint{Host: "router.example.org", Port: b.Tunnel.Endpoint.Port}
 	}
 	gone := &names{}
-	gone.set(errNameNotFound, 0)
+	gone.set(errNoSuchName, 0)
 	broken := &names{}
 	broken.set(&netError{}, 0)
 	lanDown := func(_ time.Time, b *simulator.Building) { b.LANDown = true }
@@ -69,7 +69,7 @@ func diagnosisRows() []diagnosisRow {
 		},
 		{
 			name: "another preshared key", want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "preshared",
-			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.PresharedKey(other()) },
+			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.GeneratePresharedKey() },
 		},
 		{
 			name: "no preshared key", want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "preshared",
@@ -88,7 +88,7 @@ func diagnosisRows() []diagnosisRow {
 		},
 		{
 			name: "a caller with another preshared key", calls: true, want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "never goes on",
-			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.PresharedKey(other()) },
+			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.GeneratePresharedKey() },
 		},
 		{name: "a caller that is well", calls: true, later: true, want: VerdictHealthy},
 		{

@@ -102,8 +102,9 @@ type Fleet struct {
 	looking chan struct{}                      // a place for each diagnosis, ping and search under way
 	run     func(context.Context, *site) error // claimAndRun; tests replace it
 
-	mu   sync.RWMutex // guards live
-	live map[string]*site
+	mu     sync.RWMutex // guards what follows
+	live   map[string]*site
+	panics map[string]uint64 // contained, by building
 }
 
 // running is a site and what the loop knows of it.
@@ -143,6 +144,7 @@ func New(cfg Config) *Fleet {
 		wishes:  make(chan wish),
 		over:    make(chan struct{}),
 		live:    make(map[string]*site),
+		panics:  make(map[string]uint64),
 		lookups: make(chan struct{}, lookupsAtOnce),   // full: further look-ups wait for a place
 		looking: make(chan struct{}, diagnosesAtOnce), // full: further ones are refused
 	}
@@ -160,6 +162,9 @@ func (f *Fleet) View(id string) (View, bool) {
 	if s := f.site(id); s != nil {
 		s.live(&v.Status)
 	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	v.Status.Counters.Panics = f.panics[id]
 	return v, true
 }
 
@@ -259,6 +264,9 @@ func (f *Fleet) desire(c registry.Change) {
 	case registry.Deleted:
 		delete(f.desired, c.ID)
 		f.values.Forget(c.ID)
+		f.mu.Lock()
+		delete(f.panics, c.ID)
+		f.mu.Unlock()
 		if f.sites[c.ID] == nil {
 			f.board.remove(c.ID)
 		}
@@ -372,6 +380,9 @@ func (f *Fleet) runSite(ctx context.Context, s *site) {
 	}
 	if panicked, ok := errors.AsType[*panicError](err); ok {
 		s.log.Error().Str("stack", string(panicked.stack)).Msg("panic in the building's site")
+		f.mu.Lock()
+		f.panics[s.building.ID]++
+		f.mu.Unlock()
 	}
 	s.log.Error().Err(err).Msg("the building's site failed and is built anew")
 	now := time.Now()

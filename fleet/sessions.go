@@ -135,7 +135,12 @@ func (s *site) sessionConfig() session.Config { return s.sessionConfigOf(s.appli
 
 func (s *site) sessionConfigOf(b *registry.Building) session.Config {
 	knx := b.KNX
-	config := session.Config{Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience}
+	config := session.Config{
+		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience,
+		// The interface's description tells if it has features, and so if it says when
+		// its bus is down. TCP is not taken: the bridge has no Dial.
+		Transport: session.TransportAuto,
+	}
 	if knx.NAT == registry.NATExplicit {
 		for _, p := range b.Tunnel.Addresses {
 			if p.Addr().Is4() {

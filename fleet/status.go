@@ -106,7 +106,15 @@ type Counters struct {
 	SentDatagrams     uint64
 	ReceivedBytes     uint64
 	SentBytes         uint64
-	Session           knxbridge.Stats
+	// DroppedPackets found the building's limit of packets a second or one of its
+	// queues full, in either direction.
+	DroppedPackets uint64
+	// JournalLost are telegrams that could not be written to the journal.
+	JournalLost uint64
+	// Panics are the failures of the building's parts that were contained and after
+	// which they were built anew, since the process started: each ends an epoch.
+	Panics  uint64
+	Session knxbridge.Stats
 }
 
 // NewBuilding is the status of a building that is kept, and of which the fleet

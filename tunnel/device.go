@@ -57,6 +57,9 @@ type Handshake struct {
 type Counters struct {
 	RxDatagrams, RxBytes uint64
 	TxDatagrams, TxBytes uint64
+	// RxDropped were received and not taken: there were too many in a second, or the
+	// queue was full.
+	RxDropped uint64
 }
 
 // ErrKeysInUse means that another open tunnel has the same private key and the
@@ -274,6 +277,7 @@ func (t *Tunnel) Counters() Counters {
 		RxBytes:     t.bind.rxBytes.Load(),
 		TxDatagrams: t.bind.txDatagrams.Load(),
 		TxBytes:     t.bind.txBytes.Load(),
+		RxDropped:   t.bind.route.dropped.Load(),
 	}
 }
 

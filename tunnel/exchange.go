@@ -71,9 +71,9 @@ type Exchange struct {
 
 // counts are the exchange's counters.
 type counts struct {
-	rxDatagrams, rxBytes, txDatagrams, txBytes         atomic.Uint64
-	malformed, unknownIndex, unknownInitiator          atomic.Uint64
-	rateLimited, queueFull, noSocket, sendErr, readErr atomic.Uint64
+	rxDatagrams, rxBytes, txDatagrams, txBytes                  atomic.Uint64
+	malformed, unknownIndex, unknownInitiator                   atomic.Uint64
+	rateLimited, queueFull, flooded, noSocket, sendErr, readErr atomic.Uint64
 }
 
 // Stats is a snapshot of an exchange. Counters start at zero with it.
@@ -90,6 +90,7 @@ type Stats struct {
 	UnknownInitiator uint64 // a handshake with a key that is not ours, or from no peer of ours
 	RateLimited      uint64 // a handshake beyond what strangers may cost
 	QueueFull        uint64 // the tunnel's queue was full, or the tunnel closing
+	Flooded          uint64 // beyond what one tunnel gets in a second
 
 	ReadErrors uint64
 	SendErrors uint64
@@ -211,6 +212,7 @@ func (x *Exchange) Stats() Stats {
 		UnknownInitiator: c.unknownInitiator.Load(),
 		RateLimited:      c.rateLimited.Load(),
 		QueueFull:        c.queueFull.Load(),
+		Flooded:          c.flooded.Load(),
 		ReadErrors:       c.readErr.Load(),
 		SendErrors:       c.sendErr.Load(),
 		NoSocket:         c.noSocket.Load(),

@@ -36,9 +36,18 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 	if len(r.routes) == 0 {
 		return
 	}
-	d := received{data: bytes.Clone(datagram), from: from}
+	d, now := received{from: from}, time.Now()
 	for _, route := range r.routes {
+		if !route.datagrams.AllowN(now, 1) {
+			route.dropped.Add(1)
+			x.count.flooded.Add(1)
+			continue
+		}
+		if d.data == nil {
+			d.data = bytes.Clone(datagram)
+		}
 		if !route.inbox.push(d) {
+			route.dropped.Add(1)
 			x.count.queueFull.Add(1)
 		}
 	}

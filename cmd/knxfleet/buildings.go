@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -26,6 +28,9 @@ type buildingsCmd struct {
 	Import     buildingsImportCmd     `cmd:"" help:"Fill a building's group address table from a file of ETS."`
 	NewKey     buildingsNewKeyCmd     `cmd:"" help:"Give a building a new private key; its router must learn the public half."`
 	PeerConfig buildingsPeerConfigCmd `cmd:"" help:"Show what the building's router needs to know of the gateway."`
+	Diagnose   buildingsDiagnoseCmd   `cmd:"" help:"Say what is wrong with a building, and what to do."`
+	Ping       buildingsPingCmd       `cmd:"" help:"Ping a device in a building's LAN, through its tunnel."`
+	Discover   buildingsDiscoverCmd   `cmd:"" help:"Find the KNX IP interfaces in a building's LAN, through its tunnel."`
 	Watch      buildingsWatchCmd      `cmd:"" help:"Show every change of the buildings' states."`
 }
 
@@ -263,7 +268,10 @@ func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
 		{"KNX interface", b.GetKnx().GetEndpoint()},
 		{"our individual address", orNone(status.GetIndividualAddress())},
 		{"telegrams", fmt.Sprintf("%d received, %d sent", counters.GetTelegramsReceived(), counters.GetTelegramsSent())},
-		{"reconnects", fmt.Sprintf("%d", counters.GetReconnects())},
+		{"last telegram", when(status.GetLastTelegramAt())},
+		{"last handshake", fmt.Sprintf("%s (%d in all)", when(status.GetLastHandshakeAt()), counters.GetHandshakes())},
+		{"reconnects", fmt.Sprintf("%d (%d times without a free slot)", counters.GetReconnects(), counters.GetSlotsRefused())},
+		{"dropped", fmt.Sprintf("%d packets, %d telegrams of the journal", counters.GetDroppedPackets(), counters.GetJournalLost())},
 	}
 	if kept := status.GetJournal(); kept != nil {
 		text := fmt.Sprintf("%d telegrams, %d KiB", kept.GetTelegrams(), (kept.GetBytes()+1023)/1024)
@@ -273,6 +281,14 @@ func printBuilding(w io.Writer, b *knxfleetv1.Building) error {
 		rows = append(rows, []string{"journal", text})
 	}
 	return printTable(w, []string{"FIELD", "VALUE"}, rows)
+}
+
+// when is a time of day, or that it never was.
+func when(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "none since the building was started"
+	}
+	return t.AsTime().Local().Format(time.DateTime)
 }
 
 func orNone(s string) string {

@@ -107,6 +107,7 @@ func (m *metrics) Collect(values chan<- prometheus.Metric) {
 	counter(refusedMetric, x.UnknownInitiator, "unknown_initiator")
 	counter(refusedMetric, x.RateLimited, "rate_limited")
 	counter(refusedMetric, x.QueueFull, "queue_full")
+	counter(refusedMetric, x.Flooded, "flooded")
 	counter(errorsMetric, x.ReadErrors, "read")
 	counter(errorsMetric, x.SendErrors, "send")
 }

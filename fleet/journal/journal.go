@@ -285,6 +285,7 @@ type building struct {
 	head  uint64 // number of the last telegram
 	stamp int64  // of the last telegram, or of the epoch's begin
 	begin record // of the epoch
+	lost  uint64 // telegrams of the epoch that were not stored
 	open  bool
 
 	// publishing is the stamp of the telegram between Write and Published, 0 without
@@ -351,7 +352,7 @@ func (j *Journal) Open(id string, epoch, previous uint64, unclean bool) *Writer 
 	}
 	j.publishing.remove(b)
 	j.epoch, j.certain = max(j.epoch, epoch), true
-	b.epoch, b.head, b.open = epoch, 0, true
+	b.epoch, b.head, b.open, b.lost = epoch, 0, true, 0
 	b.stamp = j.stamp()
 	if previous >= epoch {
 		previous = 0
@@ -402,6 +403,17 @@ func (w *Writer) Published() {
 	if w.b.epoch == w.epoch {
 		w.j.publishing.remove(w.b)
 	}
+}
+
+// Lost counts the telegrams of the epoch that could not be stored. It may be called
+// from any goroutine.
+func (w *Writer) Lost() uint64 {
+	w.j.mu.Lock()
+	defer w.j.mu.Unlock()
+	if w.b.epoch != w.epoch {
+		return 0
+	}
+	return w.b.lost
 }
 
 // errNotStored: see End.

@@ -82,7 +82,7 @@ func (j *Journal) enqueue(b *building, r record) *entry {
 	bytes := recordOverhead + len(r.telegram.Raw)
 	q := &j.queue
 	if r.kind == kindTelegram && (q.records >= j.limits.records || q.bytes+bytes > j.limits.bytes || len(b.pending.entries) >= j.limits.building) {
-		j.stats.Lost++
+		j.lost(b, r.Epoch)
 		if n := len(b.pending.entries); n > 0 {
 			if e := b.pending.entries[n-1]; e.state == queued && e.record.kind == kindGap && e.record.Epoch == r.Epoch {
 				e.record.Number, e.record.stamp = r.Number, r.stamp
@@ -339,7 +339,7 @@ func (j *Journal) giveUp(e *entry) {
 	switch {
 	case e.attempts < maxAttempts || e.storedThen == j.queue.stored:
 	case e.record.kind == kindTelegram:
-		j.stats.Lost++
+		j.lost(e.building, e.record.Epoch)
 		e.record = gapOf(&e.record)
 		e.attempts = 0
 	default:
@@ -347,9 +347,17 @@ func (j *Journal) giveUp(e *entry) {
 	}
 }
 
+// lost counts a telegram that will not be stored.
+func (j *Journal) lost(b *building, epoch uint64) {
+	j.stats.Lost++
+	if b.epoch == epoch {
+		b.lost++
+	}
+}
+
 func (j *Journal) lose(e *entry) {
 	if e.record.kind == kindTelegram {
-		j.stats.Lost++
+		j.lost(e.building, e.record.Epoch)
 	}
 	j.log.Warn().Str("building", e.building.id).Uint64("epoch", e.record.Epoch).Uint64("number", e.record.Number).
 		Msg("a record is missing in the journal")

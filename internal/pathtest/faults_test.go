@@ -158,6 +158,9 @@ func (s *suite) endure(t *testing.T, r *faultRow, f fault, building, from int, b
 		from = next
 		s.measured(r.String(), s.gateway.statuses.from(id, next-1)[0].String(), max(at.Sub(began), 0))
 	}
+	if want := verdicts[r.what]; want != nil && f.end != nil {
+		s.diagnose(t, id, want...)
+	}
 	if r.lasts != nil {
 		s.bear(t, r, building, began.Add(r.lasts(s.pace)))
 	}

@@ -73,6 +73,9 @@ func runTable(t *testing.T, g *gateway, w world, p pace) {
 		t.Run("faults that hit all", s.testFaultsEverywhere)
 	}
 	t.Run("nothing went astray", s.testNothingAstray)
+	if !p.quick {
+		t.Run("diagnoses", s.testDiagnoses)
+	}
 	t.Run("SIGTERM frees the slots", s.testStop)
 	t.Run("buildings survive kill -9", s.testKill)
 }
@@ -261,8 +264,9 @@ func (s *suite) measured(row, what string, d time.Duration) {
 func (s *suite) logTimes(t *testing.T) {
 	slices.SortStableFunc(s.times, func(a, b measurement) int { return strings.Compare(a.row, b.row) })
 	var table strings.Builder
+	table.WriteString("| what happened | what was seen | after |\n|---|---|---|\n")
 	for _, m := range s.times {
-		fmt.Fprintf(&table, "%-40s %-36s %6.1f s\n", m.row, m.what, m.Seconds())
+		fmt.Fprintf(&table, "| %s | %s | %.1f s |\n", m.row, m.what, m.Seconds())
 	}
 	t.Logf("measured:\n%s", table.String())
 }

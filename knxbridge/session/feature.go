@@ -54,14 +54,37 @@ func (m *Machine) ask(now time.Time) {
 	m.sendRequest(now)
 }
 
+// heardBus takes back what spoke against the bus: something came from it, or it is
+// tried again.
+func (m *Machine) heardBus(now time.Time) {
+	m.link.negatives = 0
+	m.disarm(timerNegative)
+	m.settle(now, doubtBusStatus|doubtNegative)
+}
+
+// unacknowledged counts a telegram of ours that nobody on the bus acknowledged.
+func (m *Machine) unacknowledged(now time.Time) {
+	if m.link.negatives == 0 {
+		m.link.negativeSince = now
+	}
+	m.link.negatives++
+	if m.phase != phaseUp || m.link.busTold || m.link.negatives < negativeLimit || now.Sub(m.link.negativeSince) < negativeSpan {
+		return
+	}
+	m.arm(timerNegative, now.Add(negativeDoubt))
+	m.raise(now, doubtNegative)
+}
+
 // onFeature takes the value of a feature, asked for or not.
 func (m *Machine) onFeature(now time.Time, f frame.Feature, value []byte) {
 	m.counters.Features++
 	switch {
 	case f == frame.FeatureBusStatus && len(value) > 0 && value[0]&1 == 1:
+		m.link.busTold = true
 		m.disarm(timerFeature)
 		m.settle(now, doubtBusStatus)
 	case f == frame.FeatureBusStatus && len(value) > 0:
+		m.link.busTold = false
 		m.arm(timerFeature, now.Add(busRecheck))
 		m.raise(now, doubtBusStatus)
 	case f == frame.FeatureMaxAPDULength && len(value) > 1:

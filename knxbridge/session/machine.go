@@ -81,6 +81,11 @@ type link struct {
 	answered time.Time // last answer of the interface
 	beats    int       // heartbeats sent since the last answer to one
 	doubts   doubt
+	// negatives counts negative confirmations since the bus was last heard, and
+	// negativeSince is when the first of them came.
+	negatives     int
+	negativeSince time.Time
+	busTold       bool // the interface tells by its feature that the bus is there
 
 	// Sequence counters, KNX 03_08_04 Tunnelling §2.6: from 0 for each session,
 	// modulo 256.

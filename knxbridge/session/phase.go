@@ -62,6 +62,7 @@ const (
 	doubtAck                         // a request was not acknowledged
 	doubtBus                         // a heartbeat's answer says that the bus is down
 	doubtBusStatus                   // the interface's feature says that the bus is down
+	doubtNegative                    // no telegram of ours is acknowledged on the bus, and none is heard
 )
 
 // reason is what a session in doubt reports. The bus comes first because it
@@ -75,6 +76,8 @@ func (d doubt) reason() Reason {
 		return ReasonAckMissing
 	case d&doubtHeartbeat != 0:
 		return ReasonHeartbeatUnanswered
+	case d&doubtNegative != 0:
+		return ReasonBusUnacknowledged
 	default:
 		return ReasonNone
 	}

@@ -28,6 +28,9 @@ const (
 	ReasonConnectRefused Reason = "CONNECT_REFUSED"
 	// ReasonBusDown: the interface says that its bus is down (0x27); CONNECTING, BACKING_OFF.
 	ReasonBusDown Reason = "BUS_DOWN"
+	// ReasonBusUnacknowledged: none of our telegrams is acknowledged on the bus, and no
+	// other is heard; CONNECTING.
+	ReasonBusUnacknowledged Reason = "BUS_UNACKNOWLEDGED"
 	// ReasonHeartbeatUnanswered: heartbeats get no answer; CONNECTING, BACKING_OFF.
 	ReasonHeartbeatUnanswered Reason = "HEARTBEAT_UNANSWERED"
 	// ReasonConnectionUnknown: a heartbeat was answered 0x21, the interface has
@@ -68,6 +71,8 @@ func (r Reason) what() string {
 		return "refuses the session"
 	case ReasonBusDown:
 		return "reports that its KNX bus is down"
+	case ReasonBusUnacknowledged:
+		return "has a bus on which nobody acknowledges our telegrams, and no other is heard"
 	case ReasonHeartbeatUnanswered:
 		return "does not answer heartbeats"
 	case ReasonConnectionUnknown:
@@ -112,6 +117,8 @@ func (r Reason) Advice() string {
 		return "look at the interface's own diagnosis; it is asked again"
 	case ReasonBusDown:
 		return "check the bus cable and the KNX power supply in the building"
+	case ReasonBusUnacknowledged:
+		return "check the bus cable and the KNX power supply in the building, or that devices have the group addresses that were written to; it is tried again in half a minute"
 	case ReasonHeartbeatUnanswered:
 		return "the network to the building or the interface itself has stopped; it is asked again, then connected anew"
 	case ReasonConnectionUnknown:

@@ -121,7 +121,7 @@ func (m *Machine) onCEMI(now time.Time, cemi []byte) {
 		// Whatever its source: a device may share our address, and an interface may
 		// show what another of its clients sent with it.
 		m.counters.Telegrams++
-		m.settle(now, doubtBusStatus) // there is a bus
+		m.heardBus(now)
 		m.publish(data, false)
 	default:
 		m.counters.OtherFrames++

@@ -19,6 +19,7 @@ const (
 	timerHeartbeatAnswer              // heartbeat unanswered: repeat or give up
 	timerHeartbeat                    // next heartbeat
 	timerFeature                      // ask for the bus status again
+	timerNegative                     // try the bus again
 	timerClose                        // DISCONNECT_REQUEST unanswered: give up
 	timerCloseRepeat                  // DISCONNECT_REQUEST unanswered: repeat
 	timerCount
@@ -80,6 +81,8 @@ func (m *Machine) expired(now time.Time, t timer) {
 		m.heartbeatUnanswered(now)
 	case timerHeartbeat:
 		m.heartbeat(now)
+	case timerNegative:
+		m.heardBus(now)
 	case timerFeature:
 		m.askBusStatus(now)
 	case timerClose:

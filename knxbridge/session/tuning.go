@@ -21,6 +21,17 @@ const (
 	// interface, the second such heartbeat makes the session leave for it.
 	busRecheck = 10 * time.Second
 
+	// negativeLimit and negativeSpan: an interface that does not tell of its bus is
+	// taken to have none when so many of our telegrams were confirmed negatively, all
+	// since the last that was heard of the bus, and over that time at least. A few at
+	// once may have gone to group addresses that no device has.
+	negativeLimit = 3
+	negativeSpan  = 5 * time.Second
+
+	// negativeDoubt is how long that is believed: nothing but a telegram could disprove
+	// it, and while it is believed none of ours is sent.
+	negativeDoubt = 25 * time.Second
+
 	// resyncTimeout is how long the session lives on without a valid request once
 	// one with a wrong sequence counter was seen.
 	resyncTimeout = 2 * time.Second

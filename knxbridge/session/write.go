@@ -216,7 +216,9 @@ func (m *Machine) onConfirmation(now time.Time, con frame.LData) {
 	if con.Failed {
 		m.counters.Negative++
 		m.result(Rejected)
+		defer m.unacknowledged(now) // after what else the confirmation says
 	} else {
+		m.heardBus(now)
 		m.result(Confirmed)
 		m.counters.OwnTelegrams++
 		if con.Source == 0 {

@@ -1,0 +1,197 @@
+package fleet
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/internal/simulator"
+	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
+	"github.com/knxfleet/knxfleet/tunnel"
+)
+
+// town is a simulator with one building, on loopback until the test ends.
+func town(t *testing.T, seed uint64) *simulator.Simulator {
+	t.Helper()
+	conn, port, err := simulator.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sim, err := simulator.New(simulator.Config{Buildings: 1, Seed: seed}, conn, port)
+	if err != nil {
+		t.Fatal(errors.Join(err, conn.Close()))
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := sim.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	return sim
+}
+
+// One building sends as much as it can, in its tunnel and at the gateway's session
+// in it, and what it sends makes no sense. Another, whose bus is as busy as a bus
+// can be, loses nothing and is not slowed down.
+func TestFloodStaysInItsBuilding(t *testing.T) {
+	const (
+		telegrams = 200
+		every     = 20 * time.Millisecond // what a TP1 line carries
+		bearable  = time.Second           // what KNX gives an acknowledgement
+	)
+	hostile, witness := town(t, 1), town(t, 2)
+	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub, desired := NewHub(), &desiredBuildings{wake: make(chan struct{}, 1)}
+	f := New(Config{Desired: desired, Ownership: &epochs{}, Tunnels: keepingTunnels{exchange}, Hub: hub, Log: zerolog.Nop()})
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = exchange.Run(context.WithoutCancel(ctx)) })
+	running.Go(func() {
+		if err := f.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := exchange.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer hub.Close()
+	defer stop()
+	w := &world{t: t, fleet: f, desired: desired}
+	desired.put(buildingOf(t, "hostile", hostile.Buildings()[0]))
+	desired.put(buildingOf(t, "witness", witness.Buildings()[0]))
+	w.online("hostile", "witness")
+	seen := make(chan *Telegram, telegrams)
+	subscription := subscribe(t, hub, Filter{Buildings: map[string]bool{"witness": true}}, 0)
+	running.Go(func() {
+		for {
+			some, _, err := subscription.Next(context.Background())
+			if err != nil {
+				return
+			}
+			for _, tg := range some {
+				seen <- tg
+			}
+		}
+	})
+
+	flooding, endFlood := context.WithCancel(ctx)
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		garbage := make([]byte, 200)
+		for n := byte(0); flooding.Err() == nil; n++ {
+			garbage[0] = n
+			_ = hostile.Do(flooding, hostile.Buildings()[0], func(_ time.Time, b *simulator.Building) {
+				for port := range uint16(50) {
+					b.SendPlain(localPort+port%2, garbage) // the session's port, and a closed one
+				}
+			})
+		}
+	})
+	var slowest time.Duration
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := range uint32(telegrams) {
+		sent := time.Now()
+		if err := witness.Do(t.Context(), witness.Buildings()[0], func(now time.Time, b *simulator.Building) {
+			if _, err := b.KNX.Inject(now, knxserver.Telegram{
+				Destination: frame.GroupAddress(1), Command: frame.GroupValueWrite, Data: binary.BigEndian.AppendUint32(nil, n),
+			}); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		late := time.NewTimer(5 * time.Second)
+		select {
+		case tg := <-seen:
+			if got := binary.BigEndian.Uint32(tg.Message().GetRaw()); got != n {
+				t.Fatalf("telegram %d after %d", got, n)
+			}
+		case <-late.C:
+			t.Fatalf("telegram %d did not come", n)
+		}
+		late.Stop()
+		slowest = max(slowest, time.Since(sent))
+		<-tick.C
+	}
+	endFlood()
+	flood.Wait()
+	bad, _ := f.View("hostile")
+	good, _ := f.View("witness")
+	t.Logf("%d datagrams came from the hostile building, %d of them were dropped; the witness's slowest telegram took %v",
+		bad.Status.Counters.ReceivedDatagrams+bad.Status.Counters.DroppedPackets, bad.Status.Counters.DroppedPackets, slowest)
+	if slowest > bearable {
+		t.Errorf("a telegram of the witness took %v", slowest)
+	}
+	if c := good.Status.Counters; good.Status.State != StateOnline || c.Session.Reconnects() != 0 || c.DroppedPackets != 0 {
+		t.Errorf("the witness: %s %s, %+v", good.Status.State, good.Status.Reason, c)
+	}
+	if bad.Status.Counters.ReceivedDatagrams < 10_000 {
+		t.Errorf("that was no flood: %+v", bad.Status.Counters)
+	}
+	if good.Status.Counters.Panics+bad.Status.Counters.Panics != 0 {
+		t.Error("a part panicked")
+	}
+}
+
+// A panic in one building's parts is contained, counted, and told; it is built anew,
+// and the others notice nothing.
+func TestPanicsAreCounted(t *testing.T) { synctest.Test(t, testPanics) }
+
+func testPanics(t *testing.T) {
+	t.Helper()
+	var mu sync.Mutex
+	starts := map[string]int{}
+	desired := &desiredBuildings{wake: make(chan struct{}, 1)}
+	f := New(Config{Desired: desired, Ownership: &epochs{}, Hub: NewHub(), Log: zerolog.Nop()})
+	f.run = func(ctx context.Context, s *site) error {
+		mu.Lock()
+		starts[s.building.ID]++
+		first := starts[s.building.ID] == 1
+		mu.Unlock()
+		if s.building.ID == "a" && first {
+			panic("a fault")
+		}
+		s.report(Status{State: StateOnline})
+		<-ctx.Done()
+		return nil
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = f.Run(ctx) })
+	defer running.Wait()
+	defer stop()
+	for _, id := range []string{"a", "b"} {
+		desired.put(registry.Building{ID: id, Enabled: true})
+	}
+	w := &world{t: t, fleet: f}
+	w.wait("a", 2*time.Second, "SITE_FAILED", func(s Status) bool { return s.Reason == ReasonSiteFailed && s.Counters.Panics == 1 })
+	w.online("a", "b")
+	for id, want := range map[string]uint64{"a": 1, "b": 0} {
+		if v, _ := f.View(id); v.Status.Counters.Panics != want {
+			t.Errorf("%s: %d panics, want %d", id, v.Status.Counters.Panics, want)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if starts["b"] != 1 {
+		t.Errorf("b was started %d times", starts["b"])
+	}
+}
