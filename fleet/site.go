@@ -60,6 +60,7 @@ type site struct {
 
 	sessions sessions
 	reads    reads
+	monitor  monitor
 
 	// Owned by the site's loop.
 	applied *registry.Building // what of desired is in effect
@@ -98,6 +99,9 @@ func (s *site) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+
+	s.monitor.open(ctx)
+	defer s.monitor.close()
 
 	ended := make(chan error, 1)  // the session's end: one writer, one value
 	broken := make(chan error, 1) // the first panic beside it; more say nothing new
