@@ -104,7 +104,7 @@ func (s *telegramService) expand(request *knxfleetv1.BatchGroupWriteRequest, com
 			w.Building, w.Address, w.DPT = building, item.GetGroupAddress(), item.GetDpt()
 			w.Value, w.Raw, w.SixBit = item.GetValue(), item.GetRaw(), item.GetSixBit()
 			writes = append(writes, batchWrite{w, &knxfleetv1.GroupWriteResult{
-				Item: uint32(n), Building: building, GroupAddress: item.GetGroupAddress(), //nolint:gosec // at most maxItems
+				Item: uint32(n), Building: building, GroupAddress: item.GetGroupAddress(),
 			}})
 		}
 	}

@@ -22,6 +22,8 @@ type buildingService struct {
 	fleet    *fleet.Fleet
 	imports  *imports
 	log      zerolog.Logger
+
+	tunnelEndpoint string // where routers reach the gateway; empty: not known
 }
 
 func (s *buildingService) CreateBuilding(ctx context.Context, request *knxfleetv1.CreateBuildingRequest) (*knxfleetv1.CreateBuildingResponse, error) {

@@ -163,7 +163,7 @@ func TestListOrders(t *testing.T) {
 			page, err := g.buildings.ListBuildings(t.Context(), request)
 			noError(t, err)
 			got = append(got, idsOf(page.GetBuildings())...)
-			if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+			if request.PageToken = page.GetNextPageToken(); request.GetPageToken() == "" {
 				break
 			}
 		}
@@ -171,7 +171,7 @@ func TestListOrders(t *testing.T) {
 			t.Errorf("%q: got %v, want %s", order, got, want)
 		}
 	}
-	for _, order := range []string{"name", "id asc", "desc", "id desc desc", "ID"} {
+	for _, order := range []string{"name", "id asc", "desc", "id desc id", "ID"} {
 		_, err := g.buildings.ListBuildings(t.Context(), &knxfleetv1.ListBuildingsRequest{OrderBy: order})
 		wrongField(t, err, "order_by")
 	}

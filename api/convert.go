@@ -161,8 +161,8 @@ func pacingToProto(p fleet.Pacing) *knxfleetv1.Pacing {
 		return nil
 	}
 	return &knxfleetv1.Pacing{
-		QueueDepth:      uint32(p.Waiting), //nolint:gosec // at most QueueLimit
-		QueueLimit:      uint32(p.Limit),   //nolint:gosec // a small constant
+		QueueDepth:      uint32(p.Waiting),
+		QueueLimit:      uint32(p.Limit),
 		Dropped:         p.Dropped,
 		WritesPerSecond: uint32(p.PerSecond),
 		LastWait:        durationpb.New(p.LastWait),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/journal"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -80,6 +81,7 @@ var answers = []answer{
 	{journal.ErrBadToken, codes.InvalidArgument, "TOKEN_INVALID"},
 	{journal.ErrOff, codes.FailedPrecondition, "JOURNAL_OFF"},
 	{journal.ErrNoHistory, codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	{peerconfig.ErrNoEndpoint, codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	{fleet.ErrDisabled, codes.FailedPrecondition, "BUILDING_DISABLED"},
 	{fleet.ErrStopping, codes.Unavailable, "GATEWAY_STOPPING"},
 	{fleet.ErrSlowWatcher, codes.ResourceExhausted, "WATCH_TOO_SLOW"},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/journal"
+	"github.com/knxfleet/knxfleet/fleet/peerconfig"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/fleet/tables"
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
@@ -46,6 +47,7 @@ var promised = map[error]struct {
 	journal.ErrBadToken:      {codes.InvalidArgument, "TOKEN_INVALID"},
 	journal.ErrOff:           {codes.FailedPrecondition, "JOURNAL_OFF"},
 	journal.ErrNoHistory:     {codes.Unavailable, "JOURNAL_UNAVAILABLE"},
+	peerconfig.ErrNoEndpoint: {codes.FailedPrecondition, "GATEWAY_ENDPOINT_UNKNOWN"},
 	fleet.ErrDisabled:        {codes.FailedPrecondition, "BUILDING_DISABLED"},
 	fleet.ErrStopping:        {codes.Unavailable, "GATEWAY_STOPPING"},
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
@@ -158,7 +160,8 @@ var built = map[string]bool{
 	"CreateBuilding": true, "GetBuilding": true, "ListBuildings": true, "DeleteBuilding": true,
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
-	"UpdateBuilding": true, "ReconnectBuilding": true, "GroupRead": true, "BatchGroupWrite": true,
+	"UpdateBuilding": true, "ReconnectBuilding": true, "GenerateKeys": true, "GetPeerConfig": true,
+	"GroupRead": true, "BatchGroupWrite": true,
 }
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
@@ -184,7 +187,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 			}
 		}
 	}
-	if missing < 5 {
+	if missing < 1 {
 		t.Errorf("only %d methods are not built; correct this test", missing)
 	}
 }

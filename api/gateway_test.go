@@ -63,6 +63,8 @@ type setup struct {
 	journal bool
 	// dir is the data directory; empty: a new one.
 	dir string
+	// tunnelEndpoint is where routers reach the gateway.
+	tunnelEndpoint string
 }
 
 func start(t *testing.T) *gateway {
@@ -103,7 +105,7 @@ func startWith(t *testing.T, with setup) *gateway {
 	if with.probe == nil {
 		with.probe = store.Probe
 	}
-	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
+	g.server = New(Config{Registry: g.registry, Tables: g.tables, Fleet: all, TunnelEndpoint: with.tunnelEndpoint, Probe: with.probe, Metrics: promhttp.Handler(), Log: log})
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

@@ -38,11 +38,15 @@ const (
 	streamKeepalive = 30 * time.Second
 )
 
-// Config is what a Server serves. All fields are required but Log.
+// Config is what a Server serves. Required are all but TunnelEndpoint, Metrics
+// and Log.
 type Config struct {
 	Registry *registry.Registry
 	Tables   *tables.Store
 	Fleet    *fleet.Fleet
+	// TunnelEndpoint is where routers reach the gateway, HOST:PORT; empty if that is
+	// not known.
+	TunnelEndpoint string
 	// Probe tells whether the store takes writes.
 	Probe func(context.Context) error
 	// Metrics answers /metrics; nil leaves it out.
@@ -79,6 +83,7 @@ func New(cfg Config) *Server {
 	)
 	knxfleetv1.RegisterBuildingServiceServer(s.grpc, &buildingService{
 		registry: cfg.Registry, tables: cfg.Tables, fleet: cfg.Fleet, imports: newImports(cfg.Log), log: cfg.Log,
+		tunnelEndpoint: cfg.TunnelEndpoint,
 	})
 	knxfleetv1.RegisterTelegramServiceServer(s.grpc, &telegramService{
 		registry: cfg.Registry, fleet: cfg.Fleet, gaps: &s.gaps, replays: newReplays(), batches: make(chan struct{}, maxBatches), log: cfg.Log,

@@ -23,12 +23,18 @@ const (
 
 // answering reports whether the router takes part in WireGuard: it has agreed on
 // keys that still hold, and no newer initiation waits for too long.
-func (s *site) answering(now time.Time) bool {
+func (s *site) answering(now time.Time) bool { return s.answers(now, handshakePatience) }
+
+// stale reports whether the router is to be looked for again: an initiation went
+// unanswered for as long as WireGuard itself waits for an answer.
+func (s *site) stale(now time.Time) bool { return !s.answers(now, firstRetry) }
+
+func (s *site) answers(now time.Time, patience time.Duration) bool {
 	h := s.tunnel.Handshake()
 	if h.Last.IsZero() || now.Sub(h.Last) > sessionLifetime {
 		return false
 	}
-	return h.InitiatingSince.IsZero() || now.Sub(h.InitiatingSince) < handshakePatience
+	return h.InitiatingSince.IsZero() || now.Sub(h.InitiatingSince) < patience
 }
 
 // assess finds the building's state from its parts. The lowest part that does

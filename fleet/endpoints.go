@@ -12,26 +12,34 @@ import (
 const (
 	// lookupTimeout bounds one look-up of the router's name.
 	lookupTimeout = 10 * time.Second
-	// A failed look-up is repeated after firstLookupRetry, doubled each time up
+	// A failed look-up is repeated after firstLookupRetry at most, doubled each time up
 	// to lastLookupRetry.
 	firstLookupRetry = 2 * time.Second
 	lastLookupRetry  = 15 * time.Second
-	// A name that resolved is looked up again every lookupRefresh while the
-	// router does not answer: consumer routers change their address daily.
+	// A name that resolved is looked up again after lookupRefresh at most while the
+	// router does not answer: consumer routers change their address daily. Whoever
+	// answers look-ups here keeps to the record's time to live.
 	lookupRefresh = 15 * time.Second
 )
 
-// endpoints decides which address of the router is called, and when its name is
+// An outage that lasts for longOutage is looked at more rarely.
+const (
+	longOutage       = 10 * time.Minute
+	longOutageLookup = 60 * time.Second
+)
+
+// endpoints decides at which addresses the router is called, and when its name is
 // looked up. It does no I/O and keeps no clock.
 type endpoints struct {
-	endpoint   tunnel.Endpoint
-	fresh      bool // it was named while the site ran, and not called yet
-	rnd        func() float64
-	candidates []netip.AddrPort
-	current    netip.AddrPort
-	failures   int
-	err        error     // of the last look-up; nil after a good one
-	again      time.Time // earliest next look-up
+	endpoint tunnel.Endpoint
+	fresh    bool // it was named while the site ran, and not called yet
+	rnd      func() float64
+	answered netip.AddrPort // where the router was when it last answered; invalid: never
+	turn     int            // of the name's addresses, the one to prefer next
+	failures int
+	since    time.Time // of the first look-up of this outage; zero: there is none
+	err      error     // of the last look-up
+	again    time.Time // earliest next look-up
 }
 
 func newEndpoints(endpoint tunnel.Endpoint, rnd func() float64) *endpoints {
@@ -44,6 +52,14 @@ func (e *endpoints) rename(endpoint tunnel.Endpoint) {
 	*e = endpoints{endpoint: endpoint, rnd: e.rnd, fresh: true}
 }
 
+// handshaken notes where the router has answered.
+func (e *endpoints) handshaken(at netip.AddrPort) {
+	e.since, e.turn = time.Time{}, 0
+	if !e.fresh {
+		e.answered = at
+	}
+}
+
 // due reports whether a look-up should start: at once at first, and then only
 // while the router does not answer.
 func (e *endpoints) due(now time.Time, answering bool) bool {
@@ -53,31 +69,40 @@ func (e *endpoints) due(now time.Time, answering bool) bool {
 	return !now.Before(e.again)
 }
 
-// resolved takes the result of a look-up and returns the address to call: the
-// one called so far does not answer, so if the name has others, they take turns.
-func (e *endpoints) resolved(now time.Time, candidates []netip.AddrPort, err error) netip.AddrPort {
+// resolved takes the result of a look-up and returns the addresses to call, all at
+// once and the preferred one first: those of the name, which take turns in being
+// preferred, and where the router answered last, because it may have moved to
+// where its name does not lead. None when nobody knows any.
+func (e *endpoints) resolved(now time.Time, candidates []netip.AddrPort, err error) []netip.AddrPort {
 	e.err = err
-	if err != nil {
-		wait := min(firstLookupRetry<<min(e.failures, 8), lastLookupRetry)
-		e.failures++
-		e.again = now.Add(e.jitter(wait))
-		return e.current
+	if e.since.IsZero() {
+		e.since = now
 	}
-	e.failures = 0
-	e.fresh = false
-	e.again = now.Add(e.jitter(lookupRefresh))
-	e.candidates = candidates
-	return e.next()
+	limit, wait := lastLookupRetry, lookupRefresh
+	if now.Sub(e.since) >= longOutage {
+		limit, wait = longOutageLookup, longOutageLookup
+	}
+	if err != nil {
+		wait = min(firstLookupRetry<<min(e.failures, 8), limit)
+		e.failures++
+		candidates = nil
+	} else {
+		e.failures, e.fresh = 0, false
+	}
+	e.again = now.Add(e.jitter(wait))
+	var call []netip.AddrPort
+	for i := range candidates {
+		call = append(call, candidates[(e.turn+i)%len(candidates)])
+	}
+	e.turn++
+	if e.answered.IsValid() && !slices.Contains(call, e.answered) {
+		// Before what the race leaves out.
+		call = slices.Insert(call, min(1, len(call)), e.answered)
+	}
+	return call
 }
 
-// next returns the candidate after the one called last.
-func (e *endpoints) next() netip.AddrPort {
-	at := slices.Index(e.candidates, e.current) // -1: begin with the first
-	e.current = e.candidates[(at+1)%len(e.candidates)]
-	return e.current
-}
-
-// jitter spreads retries of many buildings over ±20 %.
+// jitter shortens retries of many buildings by up to 40 %, so that they spread.
 func (e *endpoints) jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*e.rnd()))
+	return time.Duration(float64(d) * (0.6 + 0.4*e.rnd()))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type Ownership interface {
 	// Release gives a building back after its site has ended in order, with all that
 	// it saw in the journal.
 	Release(ctx context.Context, building string) error
+	// Found notes where a building's router is, for the next claim.
+	Found(ctx context.Context, building string, router netip.AddrPort) error
 }
 
 // Tunnels opens tunnels. *tunnel.Exchange is what does so in earnest.
@@ -339,8 +342,10 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
 		publish:    f.cfg.Hub.Publish,
 		values:     f.values,
+		found:      f.cfg.Ownership.Found,
 		report:     func(status Status) { f.board.report(building.ID, status) },
 		opened:     make(chan struct{}),
+		reachable:  make(chan struct{}),
 		handshaken: make(chan struct{}, 1),
 		moved:      make(chan struct{}, 1),
 		sessions:   sessions{renew: make(chan struct{}, 1)},
@@ -386,7 +391,7 @@ func (f *Fleet) claimAndRun(ctx context.Context, s *site) error {
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}
-	s.epoch = claimed.Epoch
+	s.epoch, s.foundAt = claimed.Epoch, claimed.Router
 	s.writer = f.cfg.Journal.Open(id, claimed.Epoch, claimed.Previous, claimed.Unclean)
 	f.mu.Lock()
 	f.live[id] = s

@@ -24,7 +24,7 @@ type crew struct {
 	problems []string
 }
 
-func (c *crew) problem(format string, args ...any) {
+func (c *crew) problemf(format string, args ...any) {
 	c.problems = append(c.problems, fmt.Sprintf(format, args...))
 }
 
@@ -34,7 +34,7 @@ func (c *crew) run(ctx context.Context, s *site) error {
 	id := s.building.ID
 	c.mu.Lock()
 	if c.running[id] != nil {
-		c.problem("%s runs twice", id)
+		c.problemf("%s runs twice", id)
 	}
 	c.running[id] = s
 	life, leave := time.Duration(c.rnd(60))*time.Second, time.Duration(c.rnd(6))*time.Second
@@ -104,7 +104,7 @@ func reconcile(operations []operation, seed uint64, early bool) []string {
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		if err := f.Run(ctx); err != nil {
-			c.problem("Run: %v", err)
+			c.problemf("Run: %v", err)
 		}
 	})
 	desired := make(map[string]registry.Building)
@@ -157,7 +157,7 @@ func reconcile(operations []operation, seed uint64, early bool) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.running {
-		c.problem("%s runs after the end", id)
+		c.problemf("%s runs after the end", id)
 	}
 	return c.problems
 }
@@ -169,24 +169,24 @@ func (c *crew) compare(f *Fleet, desired map[string]registry.Building) {
 		view, _ := f.View(id)
 		switch {
 		case (s != nil) != b.Enabled:
-			c.problem("%s: enabled %v, runs %v", id, b.Enabled, s != nil)
+			c.problemf("%s: enabled %v, runs %v", id, b.Enabled, s != nil)
 		case s == nil && view.Status.State != StateDisabled:
-			c.problem("%s: disabled, and shown as %s", id, view.Status.State)
+			c.problemf("%s: disabled, and shown as %s", id, view.Status.State)
 		case s != nil && s.desired.Load().Generation != b.Generation:
-			c.problem("%s: follows generation %d, want %d", id, s.desired.Load().Generation, b.Generation)
+			c.problemf("%s: follows generation %d, want %d", id, s.desired.Load().Generation, b.Generation)
 		case s != nil && needsRestart(s.building, b):
-			c.problem("%s: runs with what it cannot take over", id)
+			c.problemf("%s: runs with what it cannot take over", id)
 		}
 		if view.Building.Generation != b.Generation {
-			c.problem("%s: shown at generation %d, want %d", id, view.Building.Generation, b.Generation)
+			c.problemf("%s: shown at generation %d, want %d", id, view.Building.Generation, b.Generation)
 		}
 	}
 	for id := range c.running {
 		if _, wanted := desired[id]; !wanted {
-			c.problem("%s is deleted, and runs", id)
+			c.problemf("%s is deleted, and runs", id)
 		}
 	}
 	if views := len(f.board.views); views != len(desired) {
-		c.problem("%d buildings are shown, want %d", views, len(desired))
+		c.problemf("%d buildings are shown, want %d", views, len(desired))
 	}
 }

@@ -65,8 +65,8 @@ func (s *sessions) follow(next *connection) {
 	s.current = next
 }
 
-// connect begins a session with the interface as it is configured now; the one
-// before must have ended. ended gets its end.
+// connect begins a session with the interface as it is configured now, once it is
+// known where the router is; the session before must have ended. ended gets its end.
 func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- error) {
 	ctx, stop := context.WithCancel(ctx)
 	next := &connection{
@@ -81,6 +81,12 @@ func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- err
 	}
 	wg.Go(func() {
 		defer stop()
+		// WireGuard sends an initiation for the first packet, and if it has nowhere to
+		// send it to, the next only 5 s later.
+		select {
+		case <-s.reachable:
+		case <-ctx.Done():
+		}
 		err := contain(func() error { return next.bridge.Run(ctx) })
 		close(next.ended)
 		ended <- err

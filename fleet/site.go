@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type site struct {
 	publish  func(*Telegram)
 	values   *journal.LastValues
 	report   func(Status)
+	found    func(ctx context.Context, building string, router netip.AddrPort) error
 	lookups  chan struct{} // a place in it for each look-up under way in the fleet
 	// desired is the building as it is desired now. What differs from building needs
 	// no new site (see needsRestart).
@@ -56,7 +58,9 @@ type site struct {
 	stack  *netstack.Stack
 	tunnel *tunnel.Tunnel
 	opened chan struct{}
-	ourKey tunnel.PublicKey
+	// reachable is closed by the loop once it is known where the router is.
+	reachable chan struct{}
+	ourKey    tunnel.PublicKey
 
 	sessions sessions
 	reads    reads
@@ -65,6 +69,8 @@ type site struct {
 	// Owned by the site's loop.
 	applied *registry.Building // what of desired is in effect
 	status  Status             // as reported last
+	foundAt netip.AddrPort     // where the router was found, as noted; invalid: it is not
+	noted   time.Time          // when that was noted
 
 	// Written by the session's loop, read by others.
 	session        atomic.Pointer[knxbridge.State]
@@ -155,8 +161,13 @@ func (s *site) close() {
 // building's state.
 func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan error, beside func(func())) error {
 	endpoints := newEndpoints(s.applied.Tunnel.Endpoint, s.rnd)
+	ladder := newLadder(time.Now(), s.rnd)
+	if s.foundAt.IsValid() {
+		endpoints.handshaken(s.foundAt)
+		s.callAgain()
+	}
 	found := make(chan lookup, 1) // one look-up at a time, so it never blocks
-	looking := false
+	looking, reachable := false, false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -173,7 +184,12 @@ func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan er
 			s.tell(Status{State: StateWaiting, Reason: ReasonStopping, Epoch: s.epoch, ObservedGeneration: s.status.ObservedGeneration})
 			return <-ended
 		case <-s.handshaken:
+			endpoints.handshaken(s.tunnel.Endpoint())
+			ladder.handshaken(time.Now())
 			s.sessions.bridge().Kick()
+			if router, ok := s.moveNoted(time.Now()); ok {
+				beside(func() { s.note(ctx, router) })
+			}
 		case <-s.sessions.renew:
 			s.renewSession()
 		case <-s.moved:
@@ -185,10 +201,16 @@ func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan er
 		if err := s.reconfigure(endpoints); err != nil {
 			return err
 		}
+		if !reachable && s.tunnel.Endpoint().IsValid() {
+			reachable = true
+			close(s.reachable)
+		}
 		now := time.Now()
-		answering := s.answering(now)
-		s.tell(s.assess(now, endpoints.err, answering))
-		if !looking && endpoints.due(now, answering) {
+		s.tell(s.assess(now, endpoints.err, s.answering(now)))
+		if err := s.climb(ladder, now); err != nil {
+			return err
+		}
+		if !looking && endpoints.due(now, !s.stale(now)) {
 			looking = true
 			endpoint := endpoints.endpoint
 			beside(func() { found <- s.lookup(ctx, endpoint) })
@@ -225,29 +247,78 @@ func (s *site) follow(endpoints *endpoints, found lookup) {
 	}
 	now := time.Now()
 	inUse, fresh := s.tunnel.Endpoint(), endpoints.fresh
-	to := endpoints.resolved(now, found.candidates, found.err)
-	if found.err != nil || s.answering(now) && !fresh {
+	call := endpoints.resolved(now, found.candidates, found.err)
+	if len(call) == 0 || !s.stale(now) && (!fresh || found.err != nil) {
 		return
 	}
-	for range found.candidates {
-		err := s.tunnel.SetEndpoint(to)
-		switch {
-		case errors.Is(err, tunnel.ErrNoSocket):
-			// Such as an IPv6 address on a machine that has none: the next, at once.
-			endpoints.err = err
-			to = endpoints.next()
-			continue
-		case err != nil:
-			s.log.Warn().Err(err).Stringer("endpoint", to).Msg("endpoint not taken over")
-			return
-		}
-		endpoints.err = nil
-		if to != inUse {
-			s.log.Info().Stringer("endpoint", to).Msg("calling the router")
-			s.sessions.bridge().Kick()
-		}
+	switch err := s.tunnel.Race(call); {
+	case errors.Is(err, tunnel.ErrNoSocket):
+		endpoints.err = err
+		return
+	case err != nil:
+		s.log.Warn().Err(err).Stringer("endpoint", call[0]).Msg("endpoint not taken over")
 		return
 	}
+	if !slices.Contains(call, inUse) {
+		s.log.Info().Stringer("endpoint", s.tunnel.Endpoint()).Msg("calling the router")
+		s.sessions.bridge().Kick()
+	}
+}
+
+// callAgain calls a router that calls us where it was found last: it does not know
+// that we started anew, and its keys last for two minutes. One with an endpoint is
+// called there, and where it was found, when its endpoint was looked up.
+func (s *site) callAgain() {
+	if !s.applied.Tunnel.Endpoint.IsZero() {
+		return
+	}
+	if err := s.tunnel.SetEndpoint(s.foundAt); err != nil {
+		s.log.Debug().Err(err).Msg("calling the router where it was found last") // it calls us
+	}
+}
+
+// noteEvery bounds how often it is noted where a router is, for one behind a NAT
+// that gives it another port all the time.
+const noteEvery = time.Minute
+
+// moveNoted reports whether the router has answered from where it was not noted to
+// be. It is where the configuration says: nothing has to be noted.
+func (s *site) moveNoted(now time.Time) (router netip.AddrPort, ok bool) {
+	router = s.tunnel.Endpoint()
+	fixed, _ := s.applied.Tunnel.Endpoint.AddrPort()
+	if router == s.foundAt || router == fixed || now.Sub(s.noted) < noteEvery {
+		return router, false
+	}
+	s.foundAt, s.noted = router, now
+	return router, true
+}
+
+// noteTimeout bounds noting where a router is.
+const noteTimeout = 5 * time.Second
+
+func (s *site) note(ctx context.Context, router netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
+	defer cancel()
+	if err := s.found(ctx, s.building.ID, router); err != nil && ctx.Err() == nil {
+		s.log.Warn().Err(err).Msg("after a restart the router has to call, or to be looked up")
+	}
+}
+
+// climb takes the steps of the recovery ladder that are due.
+func (s *site) climb(ladder *ladder, now time.Time) error {
+	if ladder.renew(now, s.session.Load()) {
+		if err := s.tunnel.Renew(); err != nil {
+			s.log.Debug().Err(err).Msg("asking the router for new keys") // WireGuard asks again
+		}
+	}
+	if s.answering(now) || !ladder.rebuild(now) {
+		return nil
+	}
+	s.log.Info().Msg("no handshake for long; the tunnel begins anew")
+	if err := s.tunnel.Restart(); err != nil {
+		return fmt.Errorf("tunnel: %w", err)
+	}
+	return nil
 }
 
 // Telegram implements [knxbridge.Handler]: it numbers the telegram and hands it to

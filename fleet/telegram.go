@@ -83,14 +83,14 @@ type encoder struct {
 func (e *encoder) telegram(building string, labels map[string]string, table *tables.Table, t *journal.Telegram) *Telegram {
 	m := &e.message
 	proto.Reset(m)
-	e.at.Seconds, e.at.Nanos = t.ReceivedAt.Unix(), int32(t.ReceivedAt.Nanosecond()) //nolint:gosec // below 1e9
+	e.at.Seconds, e.at.Nanos = t.ReceivedAt.Unix(), int32(t.ReceivedAt.Nanosecond())
 	m.Building, m.Epoch, m.Number, m.ReceivedAt = building, t.Epoch, t.Number, &e.at
 	m.Source, m.Kind, m.Priority = t.Source.String(), kindOf(t.Command), priorityOf(t.Priority)
 	m.Raw, m.SixBit, m.SentByGateway = t.Raw, t.SixBit, t.Own
 	interpret(m, table, t.Destination)
 	return &Telegram{
 		Building: building, Epoch: t.Epoch, Number: t.Number, Stamp: t.Stamp, Labels: labels,
-		Source: t.Source, Destination: t.Destination, Kind: m.Kind, Name: m.Name, Encoded: Encode(m),
+		Source: t.Source, Destination: t.Destination, Kind: m.GetKind(), Name: m.GetName(), Encoded: Encode(m),
 	}
 }
 

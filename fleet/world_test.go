@@ -51,10 +51,22 @@ func (k keepingTunnels) Open(cfg tunnel.Config, dev tun.Device, log zerolog.Logg
 }
 
 // epochs is the ownership of one process, in memory.
-type epochs struct{ last atomic.Uint64 }
+type epochs struct {
+	last    atomic.Uint64
+	routers sync.Map // id to netip.AddrPort
+}
 
-func (e *epochs) Claim(context.Context, string) (ownership.Claimed, error) {
-	return ownership.Claimed{Epoch: e.last.Add(1)}, nil
+func (e *epochs) Claim(_ context.Context, id string) (ownership.Claimed, error) {
+	claimed := ownership.Claimed{Epoch: e.last.Add(1)}
+	if router, ok := e.routers.Load(id); ok {
+		claimed.Router = router.(netip.AddrPort)
+	}
+	return claimed, nil
+}
+
+func (e *epochs) Found(_ context.Context, id string, router netip.AddrPort) error {
+	e.routers.Store(id, router)
+	return nil
 }
 
 func (e *epochs) Release(context.Context, string) error { return nil }

@@ -22,7 +22,10 @@ type bind struct {
 
 	open atomic.Bool              // Send is let through
 	dest atomic.Pointer[endpoint] // where the device last sent to, or was told to
-	seen endpointCache            // of the one reader
+	// others are further addresses that initiations go to until one is answered; see
+	// Race. Nil: none.
+	others atomic.Pointer[[]netip.AddrPort]
+	seen   endpointCache // of the one reader
 
 	rxDatagrams, rxBytes atomic.Uint64
 	txDatagrams, txBytes atomic.Uint64
@@ -102,14 +105,26 @@ func (b *bind) Send(datagrams [][]byte, ep conn.Endpoint) error {
 	var errs error
 	for _, datagram := range datagrams {
 		b.observe(datagram, to)
-		if err := b.x.send(datagram, to.AddrPort); err != nil {
-			errs = errors.Join(errs, err)
-			continue
+		err := b.send(datagram, to.AddrPort)
+		if others := b.others.Load(); others != nil && messageType(datagram) == typeInitiation {
+			for _, other := range *others {
+				if b.send(datagram, other) == nil {
+					err = nil // one of them is enough
+				}
+			}
 		}
-		b.txDatagrams.Add(1)
-		b.txBytes.Add(uint64(len(datagram)))
+		errs = errors.Join(errs, err)
 	}
 	return errs
+}
+
+func (b *bind) send(datagram []byte, to netip.AddrPort) error {
+	if err := b.x.send(datagram, to); err != nil {
+		return err
+	}
+	b.txDatagrams.Add(1)
+	b.txBytes.Add(uint64(len(datagram)))
+	return nil
 }
 
 func (b *bind) observe(datagram []byte, to *endpoint) {
@@ -169,6 +184,7 @@ func (b *bind) used(index uint32) {
 	b.last = time.Now()
 	b.initiatingSince = time.Time{}
 	b.mu.Unlock()
+	b.others.Store(nil)
 	if b.onHandshake != nil {
 		b.onHandshake()
 	}

@@ -41,6 +41,13 @@ func GeneratePrivateKey() PrivateKey {
 	return k
 }
 
+// GeneratePresharedKey returns a new random preshared key.
+func GeneratePresharedKey() PresharedKey {
+	var k PresharedKey
+	_, _ = rand.Read(k[:]) // as above
+	return k
+}
+
 // ParsePrivateKey reads a private key from base64, as wg genkey prints it. The
 // error is a *ConfigError for the field PrivateKey and does not repeat the text.
 func ParsePrivateKey(s string) (PrivateKey, error) {

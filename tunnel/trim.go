@@ -86,7 +86,7 @@ func (t *trimmer) trims() uint64 {
 // object of that size pages of its own: its last page is included, and giveBack
 // takes the page whole.
 func (t *trimmer) spare(buffer []byte) (from, to int) {
-	into := int(uintptr(unsafe.Pointer(unsafe.SliceData(buffer))) % uintptr(t.page)) // its first page
+	into := int(uintptr(unsafe.Pointer(unsafe.SliceData(buffer))) % uintptr(t.page)) //nolint:gosec // its place in its first page; nothing is read through it
 	from = (into+keptSize+t.page-1)/t.page*t.page - into
 	if into == 0 && len(buffer) == device.MaxMessageSize && t.page <= runtimePage {
 		return from, len(buffer)

@@ -13,18 +13,20 @@ import (
 )
 
 type buildingsCmd struct {
-	Create    buildingsCreateCmd    `cmd:"" help:"Create a building from a wg-quick file and the address of its KNX interface."`
-	List      buildingsListCmd      `cmd:"" help:"List buildings and how they are."`
-	Get       buildingsGetCmd       `cmd:"" help:"Show one building."`
-	Update    buildingsUpdateCmd    `cmd:"" help:"Change fields of a building; what is not named stays."`
-	Enable    buildingsEnableCmd    `cmd:"" help:"Let buildings run."`
-	Disable   buildingsDisableCmd   `cmd:"" help:"Stop buildings and keep them."`
-	Reconnect buildingsReconnectCmd `cmd:"" help:"Connect buildings anew, at once."`
-	Delete    buildingsDeleteCmd    `cmd:"" help:"Stop and forget a building."`
-	Apply     buildingsApplyCmd     `cmd:"" help:"Make the buildings as a YAML file says."`
-	Export    buildingsExportCmd    `cmd:"" help:"Write buildings as YAML, for apply; without keys."`
-	Import    buildingsImportCmd    `cmd:"" help:"Fill a building's group address table from a file of ETS."`
-	Watch     buildingsWatchCmd     `cmd:"" help:"Show every change of the buildings' states."`
+	Create     buildingsCreateCmd     `cmd:"" help:"Create a building from a wg-quick file and the address of its KNX interface."`
+	List       buildingsListCmd       `cmd:"" help:"List buildings and how they are."`
+	Get        buildingsGetCmd        `cmd:"" help:"Show one building."`
+	Update     buildingsUpdateCmd     `cmd:"" help:"Change fields of a building; what is not named stays."`
+	Enable     buildingsEnableCmd     `cmd:"" help:"Let buildings run."`
+	Disable    buildingsDisableCmd    `cmd:"" help:"Stop buildings and keep them."`
+	Reconnect  buildingsReconnectCmd  `cmd:"" help:"Connect buildings anew, at once."`
+	Delete     buildingsDeleteCmd     `cmd:"" help:"Stop and forget a building."`
+	Apply      buildingsApplyCmd      `cmd:"" help:"Make the buildings as a YAML file says."`
+	Export     buildingsExportCmd     `cmd:"" help:"Write buildings as YAML, for apply; without keys."`
+	Import     buildingsImportCmd     `cmd:"" help:"Fill a building's group address table from a file of ETS."`
+	NewKey     buildingsNewKeyCmd     `cmd:"" help:"Give a building a new private key; its router must learn the public half."`
+	PeerConfig buildingsPeerConfigCmd `cmd:"" help:"Show what the building's router needs to know of the gateway."`
+	Watch      buildingsWatchCmd      `cmd:"" help:"Show every change of the buildings' states."`
 }
 
 type buildingsCreateCmd struct {

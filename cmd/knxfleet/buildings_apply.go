@@ -102,10 +102,10 @@ func (c *buildingsApplyCmd) plan(ctx context.Context, s *streams, buildings knxf
 	for _, b := range there {
 		current[b.GetId()] = b
 	}
-	steps, errs := make([]step, len(wanted)), make([]error, len(wanted))
+	planned, errs := make([]step, len(wanted)), make([]error, len(wanted))
 	shown := newCount(s.err, "checked", len(wanted))
 	each(ctx, len(wanted), func(ctx context.Context, i int) {
-		steps[i], errs[i] = planOne(ctx, buildings, wanted[i], current[wanted[i].GetId()])
+		planned[i], errs[i] = planOne(ctx, buildings, wanted[i], current[wanted[i].GetId()])
 		shown.add()
 	})
 	shown.end()
@@ -113,7 +113,7 @@ func (c *buildingsApplyCmd) plan(ctx context.Context, s *streams, buildings knxf
 		return nil, err
 	}
 	if !c.Prune {
-		return steps, ctx.Err()
+		return planned, ctx.Err()
 	}
 	belonging, err := listBuildings(ctx, buildings, &knxfleetv1.ListBuildingsRequest{LabelSelector: c.Selector})
 	if err != nil {
@@ -123,6 +123,7 @@ func (c *buildingsApplyCmd) plan(ctx context.Context, s *streams, buildings knxf
 	for _, b := range wanted {
 		named[b.GetId()] = true
 	}
+	steps := slices.Clone(planned)
 	for _, b := range belonging {
 		if !named[b.GetId()] {
 			steps = append(steps, step{id: b.GetId(), action: toDelete, etag: b.GetEtag()})

@@ -66,9 +66,9 @@ func (c *buildingsUpdateCmd) Run(ctx context.Context, s *streams) error {
 // somebody else changed the building in between.
 const maxAttempts = 5
 
-func (c *buildingsUpdateCmd) send(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, building *knxfleetv1.Building, paths []string, labels bool) (*knxfleetv1.UpdateBuildingResponse, error) {
+func (c *buildingsUpdateCmd) send(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, building *knxfleetv1.Building, paths []string, relabel bool) (*knxfleetv1.UpdateBuildingResponse, error) {
 	request := &knxfleetv1.UpdateBuildingRequest{Building: building, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}, ValidateOnly: c.DryRun}
-	if !labels {
+	if !relabel {
 		return buildings.UpdateBuilding(ctx, request)
 	}
 	request.UpdateMask.Paths = append(request.UpdateMask.Paths, "labels")
@@ -77,12 +77,13 @@ func (c *buildingsUpdateCmd) send(ctx context.Context, buildings knxfleetv1.Buil
 		if err != nil {
 			return nil, err
 		}
-		building.Labels = make(map[string]string)
-		maps.Copy(building.Labels, current.GetBuilding().GetLabels())
-		maps.Copy(building.Labels, c.Label)
+		labels := make(map[string]string)
+		maps.Copy(labels, current.GetBuilding().GetLabels())
+		maps.Copy(labels, c.Label)
 		for _, key := range c.Unlabel {
-			delete(building.Labels, key)
+			delete(labels, key)
 		}
+		building.Labels = labels
 		if c.Etag == "" {
 			building.Etag = current.GetBuilding().GetEtag()
 		}

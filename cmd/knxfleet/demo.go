@@ -54,19 +54,22 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
+	grpcListener, err := listenNear(ctx, c.GRPCListen)
+	if err != nil {
+		return err
+	}
+	defer grpcListener.Close() // closed by the server already, unless a later step failed
+	httpListener, err := listenNear(ctx, c.HTTPListen)
+	if err != nil {
+		return err
+	}
+	defer httpListener.Close() // as above
+
 	g, err := openGateway(ctx, &serveCmd{DataDir: filepath.Join(dir, "data"), TunnelListen: "127.0.0.1:0", TrimBuffers: true}, zerolog.Nop())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
-	grpcListener, err := listenNear(ctx, c.GRPCListen)
-	if err != nil {
-		return err
-	}
-	httpListener, err := listenNear(ctx, c.HTTPListen)
-	if err != nil {
-		return errors.Join(err, grpcListener.Close())
-	}
 
 	// The buildings outlive the gateway, so that it can say goodbye.
 	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))

@@ -78,7 +78,7 @@ func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway
 	}
 	measured := &metrics{fleet: all, hub: hub, exchange: exchange, journal: telegrams}
 	g.server = api.New(api.Config{
-		Registry: buildings, Tables: groupAddresses, Fleet: all, Probe: store.Probe, Metrics: measured.handler(), Log: log,
+		Registry: buildings, Tables: groupAddresses, Fleet: all, TunnelEndpoint: c.TunnelEndpoint, Probe: store.Probe, Metrics: measured.handler(), Log: log,
 	})
 	measured.server = g.server
 	return g, nil

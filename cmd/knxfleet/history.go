@@ -82,7 +82,7 @@ func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 	for printed := 0; ; {
 		request.PageSize = pageOfHistory
 		if limit > 0 {
-			request.PageSize = int32(min(pageOfHistory, limit-printed)) //nolint:gosec // at most a page
+			request.PageSize = int32(min(pageOfHistory, limit-printed))
 		}
 		page, err := telegrams.ListTelegrams(ctx, request)
 		if err != nil {
@@ -103,7 +103,7 @@ func (c *historyCmd) newest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 	var all []*knxfleetv1.Telegram
 	var gaps []*knxfleetv1.Gap
 	for len(all) < limit {
-		request.PageSize = int32(min(pageOfHistory, limit-len(all))) //nolint:gosec // at most a page
+		request.PageSize = int32(min(pageOfHistory, limit-len(all)))
 		page, err := telegrams.ListTelegrams(ctx, request)
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) (err error) {
 		} else {
 			at := t.GetReceivedAt().AsTime()
 			if err := c.pause(ctx, before, at); err != nil {
-				return nil //nolint:nilerr // interrupted
+				return nil
 			}
 			before = at
 			err = show.telegram(t)

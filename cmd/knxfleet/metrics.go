@@ -131,7 +131,7 @@ func (m *metrics) collectJournal(gauge func(*prometheus.Desc, int, ...string), c
 	defer cancel()
 	// A store that does not answer leaves these out.
 	if kept, err := m.journal.Kept(ctx); err == nil {
-		gauge(recordsMetric, int(kept.Records)) //nolint:gosec // limited by the disk
-		gauge(diskMetric, int(kept.Bytes))      //nolint:gosec // as above
+		gauge(recordsMetric, int(kept.Records))
+		gauge(diskMetric, int(kept.Bytes))
 	}
 }

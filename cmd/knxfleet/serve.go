@@ -13,7 +13,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 type serveCmd struct {
@@ -23,12 +25,16 @@ type serveCmd struct {
 	HTTPListen   string          `name:"http-listen" default:"127.0.0.1:7680" help:"Address of REST, metrics and health checks." placeholder:"ADDR"`
 	TunnelListen string          `default:"0.0.0.0:0" help:"UDP address of all WireGuard tunnels." placeholder:"ADDR"`
 
+	TunnelEndpoint string `help:"Where routers reach the tunnels' address from outside, for the configurations that they are given." placeholder:"HOST:PORT"`
+
 	journalFlags
 
 	keysetFlags
 
 	AffinityStart bool `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
 	TrimBuffers   bool `negatable:"" default:"true" help:"Give the memory of WireGuard's message buffers back while they wait (Linux)."`
+
+	DebugListen string `help:"Loopback address of Go's profiles (net/http/pprof); none unless given." placeholder:"ADDR"`
 
 	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
@@ -47,6 +53,11 @@ func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err err
 	hangups := make(chan os.Signal, 1) // full: the limits are about to be read anyway
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	if c.TunnelEndpoint != "" {
+		if _, err := tunnel.ParseEndpoint(c.TunnelEndpoint); err != nil {
+			return usagef("--tunnel-endpoint: %w", err)
+		}
+	}
 	grpcListener, err := c.listen(ctx, "--grpc-listen", c.GRPCListen, log)
 	if err != nil {
 		return err
@@ -57,15 +68,29 @@ func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err err
 		return err
 	}
 	defer httpListener.Close() // as above
+	debugListener, err := listenDebug(ctx, c.DebugListen)
+	if err != nil {
+		return err
+	}
+	if debugListener != nil {
+		defer debugListener.Close() // as above
+	}
 	g, err := openGateway(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	g.beside = func(ctx context.Context) error { return followLimits(ctx, args, hangups, g.store, log) }
 	defer func() { err = errors.Join(err, g.close()) }()
-	log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
-		Stringers("tunnels", stringers(g.exchange.LocalAddrs())).Msg("serving")
-	return g.run(ctx, grpcListener, httpListener)
+	serving := log.Info().Stringer("grpc", grpcListener.Addr()).Stringer("http", httpListener.Addr()).
+		Stringers("tunnels", stringers(g.exchange.LocalAddrs()))
+	if debugListener != nil {
+		serving = serving.Stringer("debug", debugListener.Addr())
+	}
+	serving.Msg("serving")
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return serveDebug(ctx, debugListener) })
+	parts.Go(func() error { return g.run(ctx, grpcListener, httpListener) })
+	return parts.Wait()
 }
 
 func (c *serveCmd) logger(s *streams) zerolog.Logger {

@@ -123,14 +123,14 @@ func (l *lister[T]) sort() {
 
 // read brings what the store and the queue have to the core, until there is enough.
 // It reports whether it stopped because of that.
-func (l *lister[T]) read(ctx context.Context, j *Journal, view View[T], cut bool) (stopped bool, err error) {
+func (l *lister[T]) read(ctx context.Context, j *Journal, view View[T]) (stopped bool, err error) {
 	from := l.told.mark
 	snap := j.snapshot(from, l.told.at, (&Stream[T]{view: view}).includes)
 	for id, k := range snap.buildings {
 		k.waiting = slices.DeleteFunc(k.waiting, func(r record) bool { return r.stamp >= l.until })
 		snap.buildings[id] = k
 	}
-	l.begin(snap, cut)
+	l.begin(snap)
 	query := engine.Query{Buildings: view.Buildings, Since: time.Unix(0, max(from.Stamp, 1)).Add(-j.slack - snap.ahead)}
 	err = j.read(ctx, query, &view, l, func() error {
 		if l.enough > 0 && len(l.out) >= l.enough || l.limit.Stamp >= l.until {
@@ -157,30 +157,35 @@ func (l *lister[T]) read(ctx context.Context, j *Journal, view View[T], cut bool
 
 func oldestFirst[T any](ctx context.Context, j *Journal, view View[T], r Range) (page Page[T], err error) {
 	from := cursor{mark: Mark{Stamp: stampOf(r.Since, 0)}}
-	cut := false
 	if r.Page != "" {
-		from, err = decodeCursor(j.identity, r.Page)
-	} else if !r.Since.IsZero() {
-		cut, err = j.cut(ctx, from.mark)
-	}
-	if err != nil {
-		return page, err
+		if from, err = decodeCursor(j.identity, r.Page); err != nil {
+			return page, err
+		}
 	}
 	view = received(view, r)
 	l := lister[T]{core: newCore(from, view.Identify, view.Restore), until: untilOf(r), enough: r.Limit}
-	more, err := l.read(ctx, j, view, cut)
+	more, err := l.read(ctx, j, view)
 	if err != nil {
 		return page, err
 	}
 	l.sort()
-	for len(l.out) > 0 && len(page.Telegrams) < r.Limit && len(page.Gaps) < MaxBatch {
+	if r.Page != "" || !r.Since.IsZero() {
+		cut, err := j.cut(ctx, from.mark)
+		if err != nil {
+			return page, err
+		}
+		if cut {
+			l.cut(CauseExpired)
+		}
+	}
+	for l.waiting() > 0 && len(page.Telegrams) < r.Limit && len(page.Gaps) < MaxBatch {
 		telegrams, gap := l.take(r.Limit - len(page.Telegrams))
 		page.Telegrams = append(page.Telegrams, telegrams...)
 		if gap != nil {
 			page.Gaps = append(page.Gaps, *gap)
 		}
 	}
-	if more || len(l.out) > 0 {
+	if more || l.waiting() > 0 {
 		page.Next, _ = l.told.encode(j.identity, j.maxToken)
 	}
 	return page, nil
@@ -214,7 +219,7 @@ func newestFirst[T any](ctx context.Context, j *Journal, view View[T], r Range) 
 	for window := firstWindow; to > least && found < r.Limit; window *= windowGrowth {
 		from := max(to-int64(window), least)
 		l := lister[T]{core: newCore(cursor{mark: Mark{Stamp: from}}, view.Identify, view.Restore), until: to, newest: r.Limit - found}
-		if _, err := l.read(ctx, j, view, false); err != nil {
+		if _, err := l.read(ctx, j, view); err != nil {
 			return page, err
 		}
 		l.trim(-l.newest)

@@ -212,3 +212,17 @@ func TestLastValuesWhileTheStoreFails(t *testing.T) {
 		}
 	})
 }
+
+func FuzzPage(f *testing.F) {
+	f.Add(encodeStamp(7))
+	f.Add("")
+	f.Fuzz(func(t *testing.T, page string) {
+		stamp, err := decodeStamp(page)
+		switch {
+		case err != nil && !errors.Is(err, ErrBadToken):
+			t.Fatal(err)
+		case err == nil && (stamp < 0 || encodeStamp(stamp) != page):
+			t.Fatalf("%q was read as %d", page, stamp)
+		}
+	})
+}

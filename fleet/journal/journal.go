@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sort"
 	"sync"
 	"time"
 
@@ -37,6 +38,10 @@ const (
 
 	// maxInFlight bounds what the store has not answered; the engine takes 8192.
 	maxInFlight = 4096
+	// gatherTime is for how long records are gathered before they go to the store:
+	// waking the store for each costs several times what storing it does. A crash
+	// loses so much more.
+	gatherTime = 10 * time.Millisecond
 	// sendBatch is how many records are encoded under one lock.
 	sendBatch = 64
 	// A store that fails is tried again after minPause, then after twice that and so
@@ -101,7 +106,9 @@ type Journal struct {
 	begun map[string]bool
 
 	publishing publishing
+	marks      marks
 	queue      queue
+	batch      []outgoing    // of Run: what pick gave last
 	wake       chan struct{} // for Run; capacity 1: one pending signal says it all
 	stats      Stats
 	counted    counted
@@ -132,8 +139,7 @@ type Stats struct {
 }
 
 // New makes a journal. It reads the last seconds of the store, to begin above every
-// stamp that is stored. Run has
-// to be called for anything to be written.
+// stamp that is stored. Run has to be called for anything to be written.
 func New(ctx context.Context, cfg Config) *Journal { return newJournal(ctx, cfg, time.Now) }
 
 func newJournal(ctx context.Context, cfg Config, clock func() time.Time) *Journal {
@@ -143,7 +149,7 @@ func newJournal(ctx context.Context, cfg Config, clock func() time.Time) *Journa
 		store:    cfg.Store,
 		identity: cfg.Identity,
 		log:      cfg.Log,
-		run:      rand.Uint32() | 1, //nolint:gosec // a name, no secret
+		run:      rand.Uint32() | 1, // a name, no secret
 		maxToken: MaxToken,
 		writers:  make(map[string]*building),
 		begun:    make(map[string]bool),
@@ -192,8 +198,8 @@ func (j *Journal) stamp() int64 {
 	return j.last
 }
 
-// Mark gives a watermark: every telegram below it was published, and all to come are
-// above.
+// Mark gives a watermark: every telegram below it was published, and none to come is
+// below.
 func (j *Journal) Mark() Mark {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -206,6 +212,49 @@ func (j *Journal) mark() Mark {
 		m.Stamp = b.publishing
 	}
 	return m
+}
+
+// markOf gives the mark of the moment in which the telegram with that stamp was
+// written, or the one that is passed if that is higher, or if it was long ago.
+func (j *Journal) markOf(stamp int64, or Mark) Mark {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if m := j.marks.at(stamp); m.Stamp > or.Stamp {
+		return m
+	}
+	return or
+}
+
+// marks are the watermarks of the moments in which the last telegrams were written.
+type marks struct {
+	of    [1024]written // ring
+	count uint64        // of all there were
+}
+
+type written struct {
+	stamp int64
+	mark  Mark
+}
+
+func (m *marks) add(stamp int64, mark Mark) {
+	m.of[m.count%uint64(len(m.of))] = written{stamp, mark}
+	m.count++
+}
+
+// at gives the mark of the last telegram that was not written after a stamp; zero if
+// that is not known.
+func (m *marks) at(stamp int64) Mark {
+	n := min(m.count, uint64(len(m.of)))
+	back := sort.Search(int(n), func(back int) bool { return m.back(back).stamp <= stamp })
+	if back == int(n) {
+		return Mark{}
+	}
+	return m.back(back).mark
+}
+
+// back gives what was added so many telegrams ago.
+func (m *marks) back(n int) *written {
+	return &m.of[(m.count-1-uint64(n))%uint64(len(m.of))]
 }
 
 // Stats returns a snapshot.
@@ -341,6 +390,7 @@ func (w *Writer) Write(t Telegram) (stamp int64) {
 	r := record{kind: kindTelegram, Position: t.Position, stamp: stamp, before: b.stamp, telegram: t}
 	b.head, b.stamp = t.Number, stamp
 	j.publishing.add(b, stamp)
+	j.marks.add(stamp, j.mark())
 	j.enqueue(b, r)
 	return stamp
 }
@@ -361,7 +411,7 @@ var errNotStored = errors.New("the journal did not store the end of the epoch")
 // the epoch counts as unclean.
 func (w *Writer) End(ctx context.Context) error {
 	settled, err := w.end()
-	if settled == nil {
+	if err != nil {
 		return err
 	}
 	select {
@@ -372,8 +422,7 @@ func (w *Writer) End(ctx context.Context) error {
 	}
 }
 
-// end ends the epoch and gives what tells whether that was stored; nil if there is
-// nothing to wait for.
+// end ends the epoch and gives what tells, once, whether that was stored.
 func (w *Writer) end() (settled <-chan error, err error) {
 	j, b := w.j, w.b
 	j.mu.Lock()
@@ -385,13 +434,14 @@ func (w *Writer) end() (settled <-chan error, err error) {
 	j.publishing.remove(b)
 	r := record{kind: kindEnd, Position: Position{w.epoch, b.head}, stamp: j.stamp(), before: b.stamp}
 	b.stamp = r.stamp
-	e := j.enqueue(b, r)
-	if e == nil {
+	told := make(chan error, 1) // one value
+	if e := j.enqueue(b, r); e != nil {
+		e.settled = told
+	} else {
 		// Without a store, the head that stays is all that tells what was missed.
-		return nil, nil
+		told <- nil
 	}
-	e.settled = make(chan error, 1) // one value
-	return e.settled, nil
+	return told, nil
 }
 
 // snapshot is what memory knows of the buildings at one moment. What the store gives
@@ -414,7 +464,7 @@ type known struct {
 
 // snapshot takes the buildings that may have something above the mark, or that are
 // named.
-func (j *Journal) snapshot(m Mark, named map[string]Position, shown func(building string) bool) *snapshot {
+func (j *Journal) snapshot(m Mark, named map[string]reached, shown func(building string) bool) *snapshot {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := &snapshot{mark: j.mark(), last: j.last, opens: len(j.opens), ahead: j.ahead, buildings: make(map[string]known)}

@@ -215,7 +215,7 @@ func (v *LastValues) read(building string, b *values) error {
 		return take(r.telegram)
 	})
 	if errors.Is(err, errEnough) || v.ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // nobody waits for the values any more
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package journal
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Identity is what a stream has to know of a live telegram.
 type Identity struct {
@@ -25,7 +28,9 @@ type item[T any] struct {
 	building string
 	position Position
 	stamp    int64 // of the position
-	low      int64 // nothing that it tells of has a lower stamp
+	// low: nothing that it tells of has a lower stamp; once c.lowest has seen it, nor
+	// has anything that waits after it.
+	low      int64
 	telegram T
 	gap      *Gap // nil for a telegram
 }
@@ -65,7 +70,8 @@ type core[T any] struct {
 	restore  func(building string, t *Telegram) (T, bool)
 	off      bool // no journal is kept
 
-	// start is what had been told when the last replay began.
+	// start is what had been told when the last replay began, or when places were dropped
+	// last.
 	start cursor
 	// all: everything read is to be told, whatever the start says, and nothing is
 	// missing before the first record (the last N of each building).
@@ -79,49 +85,65 @@ type core[T any] struct {
 	// overlap: the live queue may hold what the replay has told.
 	overlap bool
 
-	out   []item[T]
-	limit Mark // below it, everything was told or is in out
-
-	// told is what take has given away, and stamps are those of its positions. A
-	// position without one came from a token.
-	told   cursor
-	stamps map[string]int64
+	// out[head:] is what waits to be told; its memory is used again.
+	out    []item[T]
+	head   int
+	lowest bool   // see item.low
+	batch  []T    // what take gave last
+	limit  Mark   // below it, everything was told or is in out
+	told   cursor // what take has given away
 }
 
 // newCore makes a core for a stream that goes on after a cursor.
 func newCore[T any](from cursor, identify func(T) Identity, restore func(string, *Telegram) (T, bool)) *core[T] {
 	if from.at == nil {
-		from.at = make(map[string]Position)
+		from.at = make(map[string]reached)
 	}
 	return &core[T]{
 		identify: identify, restore: restore,
-		start: from, places: make(map[string]*place), limit: from.mark, told: from, stamps: make(map[string]int64),
+		start: from, limit: from.mark, told: from,
 	}
 }
 
-// begin starts a replay from what has been told; out must be empty. What stands in
-// the snapshot's waiting records is told in its place among those of the store. cut
-// says that the store may have dropped what is not below the mark.
-func (c *core[T]) begin(s *snapshot, cut bool) {
+// put adds to what waits.
+func (c *core[T]) put(it item[T]) {
+	c.out = append(c.out, it)
+	c.lowest = false
+}
+
+// waiting is how many items wait.
+func (c *core[T]) waiting() int { return len(c.out) - c.head }
+
+// begin starts a replay from what has been told; nothing may wait. What stands in
+// the snapshot's waiting records is told in its place among those of the store.
+func (c *core[T]) begin(s *snapshot) {
 	c.start = cursor{run: c.told.run, mark: c.told.mark}
 	c.limit = c.told.mark
 	c.epoch, c.last = max(s.mark.Epoch, c.told.mark.Epoch), s.last
 	c.replaying, c.overlap = true, false
 	c.places = make(map[string]*place, len(s.buildings)+len(c.told.at))
 	for building, at := range c.told.at {
-		c.places[building] = &place{Position: at, known: true, exact: true, ended: at.Number == theEnd}
+		c.places[building] = &place{Position: at.Position, known: true, exact: true, ended: at.Number == theEnd}
 	}
 	for building, known := range s.buildings {
 		c.place(building).waiting = known.waiting
 	}
-	if cut && !c.all {
-		c.gap("", Position{}, math.MaxInt64, Gap{Cause: CauseExpired})
-	}
+}
+
+// cut says that of what is not below the mark some may be gone from the store, so
+// that between what was told and what waits anything may be missing.
+func (c *core[T]) cut(cause Cause) {
+	gap := item[T]{stamp: math.MaxInt64, low: c.told.mark.Stamp, gap: &Gap{Cause: cause}}
+	c.out = slices.Insert(c.out, c.head, gap)
+	c.lowest = false
 }
 
 func (c *core[T]) place(building string) *place {
 	p := c.places[building]
 	if p == nil {
+		if c.places == nil {
+			c.places = make(map[string]*place)
+		}
 		p = &place{}
 		c.places[building] = p
 	}
@@ -169,8 +191,7 @@ func (c *core[T]) finish(s *snapshot) {
 func (c *core[T]) keepLast(n int) {
 	left := make(map[string]int)
 	kept := len(c.out)
-	for i := len(c.out) - 1; i >= 0; i-- {
-		it := c.out[i]
+	for _, it := range slices.Backward(c.out) {
 		if left[it.building] == n {
 			continue
 		}
@@ -187,16 +208,20 @@ func (c *core[T]) keepLast(n int) {
 // stampAll gives the places that came from a token, and that were not read, the
 // highest stamp that they can have.
 func (c *core[T]) stampAll() {
-	for building := range c.told.at {
-		if _, ok := c.stamps[building]; !ok {
-			c.stamps[building] = c.last
+	for building, at := range c.told.at {
+		if at.stamp == 0 {
+			at.stamp = c.last
+			c.told.at[building] = at
 		}
 	}
 }
 
 // abandon ends a replay that failed. The caller tells, by missed, what is below the
-// mark and was not told.
+// mark and was not told. What was read and not told yet may lack something.
 func (c *core[T]) abandon(m Mark) {
+	if c.waiting() > 0 {
+		c.cut(CauseFailed)
+	}
 	c.stampAll()
 	c.limit = Mark{Epoch: max(c.epoch, m.Epoch), Stamp: max(c.limit.Stamp, m.Stamp)}
 	for _, p := range c.places {
@@ -274,13 +299,17 @@ func (c *core[T]) apply(building string, p *place, r *record) {
 		c.stampTold(building, r)
 		return
 	}
-	if n := r.firstNumber(); n > p.Number+1 {
+	switch n := r.firstNumber(); {
+	case n <= p.Number+1:
+	case !p.exact && c.below(r.Epoch, r.before):
+		p.Number = n - 1 // they were told, as the mark says
+	default:
 		c.hole(building, p, r.stamp, n-1, c.lost(p))
 	}
 	switch r.kind {
 	case kindTelegram:
 		if t, selected := c.restore(building, &r.telegram); selected {
-			c.out = append(c.out, item[T]{building: building, position: r.Position, stamp: r.stamp, low: r.stamp, telegram: t})
+			c.put(item[T]{building: building, position: r.Position, stamp: r.stamp, low: r.stamp, telegram: t})
 		}
 	case kindGap:
 		// What the mark says was told of it is told: see hole.
@@ -297,8 +326,9 @@ func (c *core[T]) apply(building string, p *place, r *record) {
 
 // stampTold learns the stamp of a place that came from a token.
 func (c *core[T]) stampTold(building string, r *record) {
-	if at, ok := c.told.at[building]; ok && at == r.Position {
-		c.stamps[building] = max(c.stamps[building], r.stamp)
+	if at, ok := c.told.at[building]; ok && at.Position == r.Position {
+		at.stamp = max(at.stamp, r.stamp)
+		c.told.at[building] = at
 	}
 }
 
@@ -346,11 +376,11 @@ func (c *core[T]) next(building string, p *place, r *record) {
 		}
 	}
 	if !p.ended {
-		reached := at
+		reaches := at
 		if more.Cause != 0 {
-			reached = Position{p.Epoch, theEnd}
+			reaches = Position{p.Epoch, theEnd}
 		}
-		c.gap(building, reached, r.stamp, Gap{Epoch: p.Epoch, From: p.after(), Cause: cause})
+		c.gap(building, reaches, r.stamp, Gap{Epoch: p.Epoch, From: p.after(), Cause: cause})
 	}
 	if more.Cause != 0 {
 		c.gap(building, at, r.stamp, more)
@@ -388,9 +418,9 @@ func (c *core[T]) hole(building string, p *place, stamp int64, to uint64, cause 
 
 // gap puts a gap out, and the position that telling it reaches. The stamps of what is
 // missing are not known, but that they are not below the mark.
-func (c *core[T]) gap(building string, reached Position, stamp int64, g Gap) {
+func (c *core[T]) gap(building string, reaches Position, stamp int64, g Gap) {
 	g.Building = building
-	c.out = append(c.out, item[T]{building: building, position: reached, stamp: stamp, low: c.told.mark.Stamp, gap: &g})
+	c.put(item[T]{building: building, position: reaches, stamp: stamp, low: c.told.mark.Stamp, gap: &g})
 }
 
 // opened takes the first begin of a building in this process that came after the
@@ -405,14 +435,12 @@ func (c *core[T]) opened(building string, r *record) {
 func (c *core[T]) live(telegrams []T, dropped []Missed, m Mark) {
 	for _, t := range telegrams {
 		id := c.identify(t)
-		if p, ok := c.places[id.Building]; ok {
-			if p.known && id.Compare(p.Position) <= 0 {
-				continue // the replay has told it
-			}
-			p.Position, p.known, p.exact, p.ended = id.Position, true, true, false
+		if len(c.places) > 0 && c.repeats(&id) {
+			continue
 		}
 		c.out = append(c.out, item[T]{building: id.Building, position: id.Position, stamp: id.Stamp, low: id.Stamp, telegram: t})
 	}
+	c.lowest = false
 	for _, d := range dropped {
 		m.Stamp = min(m.Stamp, d.First) // 0: not known
 	}
@@ -420,23 +448,42 @@ func (c *core[T]) live(telegrams []T, dropped []Missed, m Mark) {
 	c.overlap = false
 }
 
+// repeats reports whether the replay has told a live telegram, and else takes the
+// place there.
+func (c *core[T]) repeats(id *Identity) bool {
+	p := c.places[id.Building]
+	switch {
+	case p == nil:
+		return false
+	case p.known && id.Compare(p.Position) <= 0:
+		return true
+	}
+	p.Position, p.known, p.exact, p.ended = id.Position, true, true, false
+	return false
+}
+
 // missed tells what the queue dropped and no replay has told. The mark is the one
 // that was given to live; all below it is told then.
 func (c *core[T]) missed(dropped []Missed, m Mark) {
 	for _, d := range dropped {
-		from, p := d.From, c.place(d.Building)
-		switch {
-		case p.known && p.Compare(Position{d.Epoch, d.To}) >= 0:
-			continue
-		case p.known && p.exact && p.Epoch == d.Epoch:
-			from = max(from, p.Number+1)
-		}
-		*p = place{Position: Position{d.Epoch, d.To}, known: true, exact: true}
-		last := d.Last
+		from, last, p := d.From, d.Last, c.place(d.Building)
 		if last == 0 {
 			last = math.MaxInt64
 		}
-		c.gap(d.Building, p.Position, last, Gap{Epoch: d.Epoch, From: from, To: d.To, Count: d.To - from + 1, Cause: CauseSlow})
+		switch {
+		case p.known && p.Compare(Position{d.Epoch, d.To}) >= 0, !p.exact && c.told.mark.below(d.Epoch, last):
+			continue // told by a replay
+		case p.exact && p.Epoch == d.Epoch:
+			from = max(from, p.Number+1)
+		case !p.exact && c.told.mark.below(d.Epoch, d.First):
+			from = 0 // the first of them were told, but how many?
+		}
+		*p = place{Position: Position{d.Epoch, d.To}, known: true, exact: true}
+		g := Gap{Epoch: d.Epoch, From: from, To: d.To, Cause: CauseSlow}
+		if from > 0 {
+			g.Count = d.To - from + 1
+		}
+		c.gap(d.Building, p.Position, last, g)
 		gap := &c.out[len(c.out)-1]
 		gap.low = max(gap.low, d.First)
 	}
@@ -444,64 +491,74 @@ func (c *core[T]) missed(dropped []Missed, m Mark) {
 }
 
 // take gives at most so many telegrams, or one gap, and moves the cursor past them.
-// It gives nothing when nothing waits.
+// It gives nothing when nothing waits. The telegrams are valid until the next call.
 func (c *core[T]) take(most int) (telegrams []T, gap *Gap) {
+	if !c.lowest {
+		for i := len(c.out) - 2; i >= c.head; i-- {
+			c.out[i].low = min(c.out[i].low, c.out[i+1].low)
+		}
+		c.lowest = true
+	}
+	rest := c.out[c.head:]
 	n := 0
-	for n < len(c.out) && n < most && c.out[n].gap == nil {
+	for n < len(rest) && n < most && rest[n].gap == nil {
 		n++
 	}
-	if n == 0 && len(c.out) > 0 {
-		n, gap = 1, c.out[0].gap
-	}
-	taken, rest := c.out[:n], c.out[n:]
-	if gap == nil && n > 0 {
-		telegrams = make([]T, n)
-		for i := range taken {
-			telegrams[i] = taken[i].telegram
+	c.batch = c.batch[:0]
+	if n == 0 && len(rest) > 0 {
+		n, gap = 1, rest[0].gap
+	} else {
+		c.batch = slices.Grow(c.batch, n)
+		for i := range rest[:n] {
+			c.batch = append(c.batch, rest[i].telegram)
 		}
 	}
-	c.tell(taken, rest)
-	clear(taken) // the telegrams are not ours any more
-	c.out = rest
-	if len(rest) == 0 {
-		c.out = nil
+	c.tell(rest[:n], rest[n:])
+	clear(rest[:n]) // the telegrams are not ours any more
+	if c.head += n; c.waiting() == 0 {
 		c.forget()
 	}
-	return telegrams, gap
+	return c.batch, gap
 }
+
+// release lets go of what take gave last.
+func (c *core[T]) release() { clear(c.batch) }
 
 // tell moves the cursor past items, while the rest still waits.
 func (c *core[T]) tell(taken, rest []item[T]) {
 	mark := c.limit
-	for i := range rest {
-		mark.Stamp = min(mark.Stamp, rest[i].low)
+	if len(rest) > 0 {
+		mark.Stamp = min(mark.Stamp, rest[0].low)
 	}
 	if mark.Stamp > c.told.mark.Stamp {
 		c.told.mark = mark
 	}
 	for building, at := range c.told.at {
-		if stamp, ok := c.stamps[building]; ok && c.told.mark.below(at.Epoch, stamp) {
+		if at.stamp > 0 && c.told.mark.below(at.Epoch, at.stamp) {
 			delete(c.told.at, building)
-			delete(c.stamps, building)
 		}
 	}
 	for i := range taken {
-		it := &taken[i]
-		if it.building == "" {
-			continue
-		}
-		if c.told.mark.below(it.position.Epoch, it.stamp) {
+		switch it := &taken[i]; {
+		case it.building == "":
+		case !c.told.mark.below(it.position.Epoch, it.stamp):
+			c.told.at[it.building] = reached{it.position, it.stamp}
+		case len(c.told.at) > 0:
 			delete(c.told.at, it.building)
-			delete(c.stamps, it.building)
-			continue
 		}
-		c.told.at[it.building], c.stamps[it.building] = it.position, it.stamp
 	}
 }
 
-// forget drops the places that nothing can reach a second time. What is not below
-// the mark is in told.
+// keepItems bounds the memory that is kept for what waits.
+const keepItems = 2 * MaxBatch
+
+// forget makes room, when nothing waits, and drops the places that nothing can reach
+// a second time. What is not below the mark is in told.
 func (c *core[T]) forget() {
+	c.out, c.head = c.out[:0], 0
+	if cap(c.out) > keepItems {
+		c.out = nil
+	}
 	if c.replaying || c.overlap {
 		return
 	}
@@ -510,4 +567,8 @@ func (c *core[T]) forget() {
 			delete(c.places, building)
 		}
 	}
+	if len(c.places) == 0 {
+		c.places = nil
+	}
+	c.start.mark = c.told.mark // which says what was told of those that were dropped
 }

@@ -104,7 +104,7 @@ func (c *modelClient) receive(r Response[*liveTelegram]) error {
 			c.m.t.Fatalf("a token of %d bytes", len(r.Token))
 		}
 		if cur, err := decodeCursor("", r.Token); err == nil {
-			c.m.say("  %s got %d, gap %v, token %+v", c.name, len(r.Telegrams), r.Gap, cur)
+			c.m.sayf("  %s got %d, gap %v, token %+v", c.name, len(r.Telegrams), r.Gap, cur)
 		}
 	}
 	return nil
@@ -134,7 +134,7 @@ func (m *model) connect(c *modelClient) {
 		c.entitled = m.total
 		clear(c.events)
 	}
-	m.say("connect %s token %v entitled %d", c.name, c.token != "", c.entitled)
+	m.sayf("connect %s token %v entitled %d", c.name, c.token != "", c.entitled)
 	var err error
 	if c.stream, err = Follow(m.j, view, start, c.sub); err != nil {
 		m.t.Fatal(err)
@@ -158,7 +158,7 @@ func (m *model) step(c *modelClient) {
 func (m *model) check(c *modelClient, err error) {
 	switch {
 	case errors.Is(err, errBroken), errors.Is(err, ErrNoHistory):
-		m.say("%s: %v", c.name, err)
+		m.sayf("%s: %v", c.name, err)
 		m.disconnect(c)
 	case err != nil:
 		m.t.Fatal(err)
@@ -195,7 +195,7 @@ func (m *model) verify(c *modelClient, id string) {
 			}
 			last = e.Position
 		case *Gap:
-			if !m.faults && !m.off && e.Cause != CauseExpired && (!m.failed || e.Cause != CauseFailed) {
+			if !m.faults && !m.off && (!m.expired || e.Cause != CauseExpired && e.Cause != CauseFailed) {
 				m.fail(c, id, fmt.Sprintf("gap %+v without a fault", *e))
 			}
 			if e.Epoch == 0 {
@@ -271,6 +271,80 @@ func (m *model) verify(c *modelClient, id string) {
 			m.fail(c, id, fmt.Sprintf("%v came and was not selected", p.Position))
 		case told[p.Position] == 0 && entitled && c.selects(id, p.destination) && n != 1:
 			m.fail(c, id, fmt.Sprintf("%v did not come and lies in %d gaps", p.Position, n))
+		}
+	}
+}
+
+// verifyLists compares both kinds of lists with what was published.
+func (m *model) verifyLists() {
+	m.j.maxToken = MaxToken // a list whose pages could not say where they end would not end
+	view := View[*liveTelegram]{Restore: func(b string, t *Telegram) (*liveTelegram, bool) {
+		return &liveTelegram{Identity{b, t.Position, t.Stamp}, t.Destination}, true
+	}}
+	for _, newest := range []bool{false, true} {
+		r := Range{Newest: newest, Limit: rapid.IntRange(1, 7).Draw(m.t, "page")}
+		c := &modelClient{m: m, name: fmt.Sprintf("list, newest %v", newest), events: make(map[string][]any)}
+		for pages := 0; pages == 0 || r.Page != ""; pages++ {
+			page, err := List(context.Background(), m.j, view, r)
+			if err != nil || pages > 10*m.total+10 {
+				m.t.Fatalf("page %d: %v", pages, err)
+			}
+			for _, t := range page.Telegrams {
+				c.events[t.Building] = append(c.events[t.Building], t)
+			}
+			for _, g := range page.Gaps {
+				for _, id := range m.ids {
+					if g.Building == "" || g.Building == id {
+						c.events[id] = append(c.events[id], &g)
+					}
+				}
+			}
+			r.Page = page.Next
+		}
+		for _, id := range m.ids {
+			m.verifyList(c, id, newest)
+		}
+	}
+}
+
+func (m *model) verifyList(c *modelClient, id string, newest bool) {
+	told := make(map[Position]bool)
+	var gaps []*Gap
+	var last *liveTelegram
+	for _, e := range c.events[id] {
+		switch e := e.(type) {
+		case *Gap:
+			gaps = append(gaps, e)
+			if !m.faults && !m.expired {
+				m.fail(c, id, fmt.Sprintf("gap %+v without a fault", *e))
+			}
+		case *liveTelegram:
+			if last != nil && (last.Compare(e.Position) < 0) == newest || told[e.Position] {
+				m.fail(c, id, fmt.Sprintf("%v came after %v", e.Position, last.Position))
+			}
+			told[e.Position], last = true, e
+		}
+	}
+	covered := func(p Position) bool {
+		return slices.ContainsFunc(gaps, func(g *Gap) bool {
+			before := g.Epoch == 0 || g.Epoch > p.Epoch && g.From == 0
+			return before || g.Epoch == p.Epoch && g.From <= p.Number && (g.To == 0 || p.Number <= g.To)
+		})
+	}
+	// A list says nothing of what was before all that is stored.
+	lowest := uint64(end)
+	for p := range told {
+		lowest = min(lowest, p.Epoch)
+	}
+	for _, g := range gaps {
+		lowest = min(lowest, g.Epoch)
+	}
+	for _, p := range m.log[id] {
+		if !told[p.Position] && !m.expired && !newest && p.Epoch >= lowest && !covered(p.Position) {
+			m.fail(c, id, fmt.Sprintf("%v is not listed and lies in no gap", p.Position))
+		}
+		if !told[p.Position] && !m.expired && !m.faults {
+			m.fail(c, id, fmt.Sprintf("%v is not listed", p.Position))
 		}
 	}
 }

@@ -49,7 +49,7 @@ type model struct {
 
 	clients []*modelClient
 	faults  bool // whether something was lost by the store or by a crash
-	failed  bool // whether a gap may look as if it was
+	expired bool // whether something was dropped by age; for a reader at work that looks like a failure
 	token   int  // limit
 	off     bool
 	final   bool
@@ -60,7 +60,7 @@ type model struct {
 	busy    bool // meanwhile is running
 }
 
-func (m *model) say(format string, args ...any) {
+func (m *model) sayf(format string, args ...any) {
 	m.trace = append(m.trace, fmt.Sprintf(format, args...))
 }
 
@@ -96,7 +96,7 @@ func (m *model) open(id string) {
 		c = &claim{}
 		m.claims[id] = c
 	}
-	m.say("open %s %d previous %d unclean %v", id, m.epochs, c.epoch, c.unclean)
+	m.sayf("open %s %d previous %d unclean %v", id, m.epochs, c.epoch, c.unclean)
 	m.sites[id] = &modelSite{writer: m.j.Open(id, m.epochs, c.epoch, c.unclean && c.epoch > 0), epoch: m.epochs}
 	*c = claim{m.epochs, true}
 }
@@ -121,7 +121,7 @@ func (m *model) publish(id string) {
 	t := s.written
 	s.written = nil
 	m.total++
-	m.say("publish %s %d-%d @%d", id, t.Epoch, t.Number, t.Stamp)
+	m.sayf("publish %s %d-%d @%d", id, t.Epoch, t.Number, t.Stamp)
 	m.log[id] = append(m.log[id], published{t.Position, t.Stamp, t.Destination, m.total})
 	for _, c := range m.clients {
 		if c.sub != nil {
@@ -152,13 +152,13 @@ func (m *model) end(id string, inOrder bool) {
 		return
 	}
 	m.publish(id)
-	m.say("end %s %d in order %v", id, s.epoch, inOrder)
+	m.sayf("end %s %d in order %v", id, s.epoch, inOrder)
 	delete(m.sites, id)
 	if !inOrder {
 		return // the site failed without End
 	}
 	settled, err := s.writer.end()
-	for waiting := settled != nil; waiting; {
+	for waiting := err == nil; waiting; {
 		m.settleSome()
 		select {
 		case err = <-settled:
@@ -212,7 +212,7 @@ func (m *model) restart(crash bool) {
 		kept = len(m.store.records)
 	}
 	m.faults = m.faults || m.j.Stats().Lost > 0
-	m.say("restart crash %v kept %d of %d", crash, kept, len(m.store.records))
+	m.sayf("restart crash %v kept %d of %d", crash, kept, len(m.store.records))
 	m.store = m.store.crash(kept)
 	m.process()
 }
@@ -273,6 +273,9 @@ func (m *model) play(o options) {
 			m.verify(c, id)
 		}
 	}
+	if !m.off {
+		m.verifyLists()
+	}
 }
 
 // meanwhile is what others do while a client's stream is at work.
@@ -318,12 +321,12 @@ func (m *model) act(o options, id string, c *modelClient, act int) {
 	case 14, 15, 16:
 		m.step(c)
 	case 17:
-		m.say("disconnect %s", c.name)
+		m.sayf("disconnect %s", c.name)
 		m.disconnect(c)
 	case 20:
 		if o.expires {
 			m.store.expire(rapid.IntRange(0, 3).Draw(t, "expired"))
-			m.failed = true // for a reader at work what it drops is missing in the middle
+			m.expired = true
 		}
 	case 18:
 		switch rapid.IntRange(0, 3).Draw(t, "rare") {
@@ -348,6 +351,7 @@ func (m *model) act(o options, id string, c *modelClient, act int) {
 		case 3:
 			if o.expires {
 				m.store.expire(rapid.IntRange(0, 10).Draw(t, "expired"))
+				m.expired = true
 			}
 		}
 	case 19:

@@ -54,11 +54,13 @@ func (m Mark) below(epoch uint64, stamp int64) bool {
 //
 // The limit is sound for each source:
 //
-//   - Live: Journal.Mark is read before the subscription's queue is drained. It
-//     is lower than the stamp of every telegram that is between Write and Published,
-//     and lower than every stamp to come. So all below it were in the queue when it
-//     was drained, or before. Telegrams that the queue dropped count as waiting, with
-//     the stamp of the first one dropped, until they were read again or told.
+//   - Live: a mark of the journal from before the subscription's queue was drained. It
+//     is not above the stamp of any telegram that was between Write and Published then,
+//     nor of any that came later. So all below it were in the queue when it was drained,
+//     or before. It is that of the moment in which the last telegram of the queue was
+//     written, or, where that is not known any more, of the drain before. Telegrams that
+//     the queue dropped count as waiting, with the stamp of the first one dropped, until
+//     they were read again or told.
 //   - Replay: each record carries, as low, a bound on the stamps of all that is
 //     stored after it, as the writer knew it. Below the low of the last record that
 //     was read, everything is read.
@@ -81,7 +83,14 @@ type cursor struct {
 	// back: only losses of processes before it concern the stream.
 	run  uint32
 	mark Mark
-	at   map[string]Position
+	at   map[string]reached
+}
+
+// reached is the last position that was told of a building.
+type reached struct {
+	Position
+	// stamp is that of the position, which a token does not have. 0: not known.
+	stamp int64
 }
 
 // MaxToken is the length of the longest resume token, in bytes.
@@ -159,7 +168,7 @@ func decodeCursor(identity, token string) (cursor, error) {
 		return cursor{}, badToken("it was altered, or another gateway made it")
 	}
 	f := fields{rest: body[5:]}
-	c := cursor{run: binary.BigEndian.Uint32(f.bytes(4)), at: make(map[string]Position)}
+	c := cursor{run: binary.BigEndian.Uint32(f.bytes(4)), at: make(map[string]reached)}
 	c.mark.Epoch = f.uvarint(maxNumber)
 	c.mark.Stamp = int64(binary.BigEndian.Uint64(f.bytes(8)))
 	last := ""
@@ -178,7 +187,7 @@ func decodeCursor(identity, token string) (cursor, error) {
 		if f.err == nil && (epoch <= 0 || epoch > maxNumber) {
 			return cursor{}, badToken("a building's epoch is out of range")
 		}
-		c.at[id], last = p, id
+		c.at[id], last = reached{Position: p}, id
 	}
 	switch {
 	case f.err != nil:

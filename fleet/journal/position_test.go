@@ -16,8 +16,8 @@ func TestTokenRoundTrip(t *testing.T) {
 		c := cursor{
 			run:  rapid.Uint32().Draw(t, "run"),
 			mark: Mark{rapid.Uint64Range(0, maxNumber).Draw(t, "epoch"), rapid.Int64Range(0, math.MaxInt64).Draw(t, "stamp")},
-			at: rapid.MapOf(rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`), rapid.Custom(func(t *rapid.T) Position {
-				return Position{rapid.Uint64Range(1, maxNumber).Draw(t, "epoch"), rapid.Uint64Range(0, maxNumber).Draw(t, "number")}
+			at: rapid.MapOf(rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`), rapid.Custom(func(t *rapid.T) reached {
+				return reached{Position: Position{rapid.Uint64Range(1, maxNumber).Draw(t, "epoch"), rapid.Uint64Range(0, maxNumber).Draw(t, "number")}}
 			})).Draw(t, "at"),
 		}
 		token, left := c.encode("here", MaxToken)
@@ -37,9 +37,9 @@ func TestTokenRoundTrip(t *testing.T) {
 // However many buildings there are, a token is not too long, and what fits is exact.
 func TestTokenLength(t *testing.T) {
 	for _, long := range []int{4, maxBuildingID} {
-		c := cursor{mark: Mark{20_000, 1_700_000_000_000_000_000}, at: make(map[string]Position)}
+		c := cursor{mark: Mark{20_000, 1_700_000_000_000_000_000}, at: make(map[string]reached)}
 		for i := range 10_000 {
-			c.at[fmt.Sprintf("%0*d", long, i*7919%10_000)] = Position{uint64(10_000 + i), uint64(i * 1000)}
+			c.at[fmt.Sprintf("%0*d", long, i*7919%10_000)] = reached{Position: Position{uint64(10_000 + i), uint64(i * 1000)}}
 		}
 		token, left := c.encode("", MaxToken)
 		if len(token) > MaxToken {
@@ -62,7 +62,7 @@ func TestTokenLength(t *testing.T) {
 }
 
 func TestBadTokens(t *testing.T) {
-	good, _ := (&cursor{mark: Mark{5, 7}, at: map[string]Position{"hq": {5, 3}}}).encode("", MaxToken)
+	good, _ := (&cursor{mark: Mark{5, 7}, at: map[string]reached{"hq": {Position: Position{5, 3}}}}).encode("", MaxToken)
 	for name, c := range map[string]struct{ token, want string }{
 		"no base64":  {"%%%", "base64url"},
 		"cut":        {good[:4], "cut short"},
@@ -80,7 +80,7 @@ func TestBadTokens(t *testing.T) {
 }
 
 func FuzzToken(f *testing.F) {
-	c := cursor{run: 3, mark: Mark{5, 7}, at: map[string]Position{"hq": {5, 3}, "hq-2": {4, 0}}}
+	c := cursor{run: 3, mark: Mark{5, 7}, at: map[string]reached{"hq": {Position: Position{5, 3}}, "hq-2": {Position: Position{4, 0}}}}
 	token, _ := c.encode("", MaxToken)
 	f.Add(token)
 	f.Add("")

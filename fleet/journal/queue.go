@@ -136,18 +136,23 @@ func (e *entry) oldest() int64 {
 
 // id makes a record unique for the store. Epochs are, over all buildings.
 func (e *entry) id() string {
+	var room [64]byte
 	r := &e.record
-	id := strconv.FormatUint(r.Epoch, 10) + "-"
+	id := strconv.AppendUint(room[:0], r.Epoch, 10)
+	id = append(id, '-')
 	switch r.kind {
 	case kindBegin:
-		return id + "begin"
+		id = append(id, "begin"...)
 	case kindGap:
-		return id + strconv.FormatUint(r.from, 10) + "-" + strconv.FormatUint(r.Number, 10)
+		id = strconv.AppendUint(id, r.from, 10)
+		id = append(id, '-')
+		id = strconv.AppendUint(id, r.Number, 10)
 	case kindEnd:
-		return id + "end"
-	default:
-		return id + strconv.FormatUint(r.Number, 10)
+		id = append(id, "end"...)
+	case kindTelegram:
+		id = strconv.AppendUint(id, r.Number, 10)
 	}
+	return string(id)
 }
 
 // outgoing is an entry that goes to the store.
@@ -158,7 +163,7 @@ type outgoing struct {
 }
 
 // pick marks what can be sent now as sent, and encodes it. Without any it says how
-// long to wait, 0 for until woken.
+// long to wait, 0 for until woken. The batch is valid until the next call.
 func (j *Journal) pick(now time.Time) (batch []outgoing, wait time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -166,6 +171,9 @@ func (j *Journal) pick(now time.Time) (batch []outgoing, wait time.Duration) {
 	if wait := q.pauseUntil.Sub(now); wait > 0 {
 		return nil, wait
 	}
+	clear(j.batch)
+	batch = j.batch[:0]
+	defer func() { j.batch = batch }()
 	moved := true // nothing queued was passed over so far
 	for e := q.next; e != nil && len(batch) < sendBatch && q.inFlight < maxInFlight; e = e.after {
 		p := &e.building.pending
@@ -198,7 +206,7 @@ func (j *Journal) send(e *entry) outgoing {
 	p.inFlight++
 	j.queue.inFlight++
 	e.record.low = j.queue.first.oldest()
-	return outgoing{e, e.id(), e.record.append(nil)}
+	return outgoing{e, e.id(), e.record.encode()}
 }
 
 // pump sends what can be sent, and says when to try again; 0 is when woken.
@@ -232,7 +240,9 @@ func (j *Journal) answered(e *entry, err error) {
 		j.failing(e, err)
 	}
 	j.resolve(e.building)
-	signal(j.wake)
+	if j.queue.next != nil || j.queue.records == 0 {
+		signal(j.wake) // there is something to send, or it ends
+	}
 }
 
 // back takes an entry from those that are at the store.
@@ -365,10 +375,13 @@ func (j *Journal) drop(e *entry, err error) {
 	}
 	q.records--
 	q.bytes -= e.bytes
-	if p := &b.pending; p.entries[0] == e { // nearly always
+	switch p := &b.pending; {
+	case len(p.entries) == 1: // nearly always; the memory is used again
+		p.entries = slices.Delete(p.entries, 0, 1)
+	case p.entries[0] == e:
 		p.entries[0] = nil
 		p.entries = p.entries[1:]
-	} else {
+	default:
 		i := slices.Index(p.entries, e)
 		p.entries = slices.Delete(p.entries, i, i+1)
 	}
@@ -397,6 +410,8 @@ func (j *Journal) Run(ctx context.Context) error {
 func (j *Journal) pumpUntil(done <-chan struct{}, orEmpty bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	gather := time.NewTimer(0)
+	defer gather.Stop()
 	for {
 		if wait := j.pump(); wait > 0 {
 			timer.Reset(wait)
@@ -409,6 +424,15 @@ func (j *Journal) pumpUntil(done <-chan struct{}, orEmpty bool) {
 		select {
 		case <-j.wake:
 		case <-timer.C:
+		case <-done:
+			return
+		}
+		if orEmpty {
+			continue
+		}
+		gather.Reset(gatherTime)
+		select {
+		case <-gather.C:
 		case <-done:
 			return
 		}

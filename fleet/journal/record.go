@@ -59,8 +59,9 @@ const (
 // was told of the building before and what is told next.
 //
 // A gap without a building says that a stream begins, or goes on, before what the
-// journal keeps, so that telegrams of any building may be missing. Where it is known
-// of which, gaps of these buildings follow.
+// journal keeps (CauseExpired), or that a replay broke off (CauseFailed), so that
+// telegrams of any building may be missing. Where it is known of which, gaps of these
+// buildings follow.
 type Gap struct {
 	Building string
 	// Epoch is where they are missing. 0: not known, one before the next telegram's.
@@ -146,6 +147,8 @@ func (r *record) order(o *record) int {
 
 const (
 	recordVersion = 1
+	// recordRoom is what a telegram takes beside its value, in bytes, or a little more.
+	recordRoom = 48
 
 	flagSixBit   = 1 << 0
 	flagOwn      = 1 << 1
@@ -162,7 +165,7 @@ const (
 	maxNumber = 1 << 62
 )
 
-// append encodes the record:
+// encode encodes the record:
 //
 //	version (high four bits) and kind (low four)
 //	epoch, number                      unsigned varints
@@ -172,8 +175,8 @@ const (
 //	telegram: flags, received-stamp (signed varint), source, destination (2 bytes
 //	          each), raw (the rest)
 //	gap:      number-from, stamp-firstStamp (unsigned varints), cause
-func (r *record) append(dst []byte) []byte {
-	dst = append(dst, recordVersion<<4|byte(r.kind))
+func (r *record) encode() []byte {
+	dst := append(make([]byte, 0, recordRoom+len(r.telegram.Raw)), recordVersion<<4|byte(r.kind))
 	dst = binary.AppendUvarint(dst, r.Epoch)
 	dst = binary.AppendUvarint(dst, r.Number)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.stamp))
@@ -272,7 +275,7 @@ func (f *fields) varint() int64 {
 	return v
 }
 
-// decodeRecord reads what append wrote. The record shares data.
+// decodeRecord reads what encode wrote. The record shares data.
 func decodeRecord(data []byte) (record, error) {
 	f := fields{rest: data}
 	head := f.byte()

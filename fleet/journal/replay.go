@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/knxfleet/knxfleet/internal/engine"
@@ -35,7 +36,8 @@ var errForeign = fmt.Errorf("%w: it is from a later time than this gateway knows
 // Subscription is a stream's share of the fan-out. It was subscribed before Follow.
 type Subscription[T any] interface {
 	// Next waits for telegrams and gives all that wait, in order, and then the
-	// ranges that were dropped after them because the queue was full.
+	// ranges that were dropped after them because the queue was full. What it gives is
+	// valid until the next call. On an error nothing is taken from the queue.
 	Next(ctx context.Context) (telegrams []T, dropped []Missed, err error)
 }
 
@@ -72,7 +74,7 @@ type Start struct {
 }
 
 // Response is what a stream tells at once: telegrams, or a gap, or with neither that
-// there was nothing to tell for a while.
+// there was nothing to tell for a while. Telegrams are valid until send returns.
 type Response[T any] struct {
 	Telegrams []T
 	Gap       *Gap
@@ -95,6 +97,10 @@ type Stream[T any] struct {
 	// silence is after how long an empty response is sent.
 	silence time.Duration
 	send    func(Response[T]) error
+	// patience ends the wait for telegrams when silence may be over; one lasts for many
+	// waits. Nil: there is none.
+	patience   context.Context //nolint:containedctx // one for each telegram would cost more than all else
+	impatience context.CancelFunc
 }
 
 // Follow makes a stream. The subscription must exist already, so that what is
@@ -155,6 +161,7 @@ func (j *Journal) recognise(c *cursor) (ahead bool, err error) {
 // at the begin broke off; the token sent last, or the one of Start, still goes on.
 func (s *Stream[T]) Run(ctx context.Context, silence time.Duration, send func(Response[T]) error) error {
 	s.silence, s.send, s.quiet = silence, send, time.Now()
+	defer s.endPatience()
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -177,18 +184,16 @@ func (s *Stream[T]) begin(ctx context.Context) error {
 // step tells what the subscription has, and then again what it dropped.
 func (s *Stream[T]) step(ctx context.Context) error {
 	mark := s.j.Mark()
-	waiting, cancel := context.WithDeadline(ctx, s.quiet.Add(s.silence))
-	telegrams, dropped, err := s.sub.Next(waiting)
-	cancel()
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = nil
-	}
+	telegrams, dropped, err := s.next(ctx)
 	if err != nil {
 		return err
 	}
+	if last := s.newest(telegrams, dropped); last > 0 {
+		mark = s.j.markOf(last, mark)
+	}
 	s.epochs()
 	s.core.live(telegrams, dropped, mark)
-	if err := s.flush(0); err != nil {
+	if err := s.flush(); err != nil {
 		return err
 	}
 	if len(dropped) > 0 {
@@ -196,20 +201,55 @@ func (s *Stream[T]) step(ctx context.Context) error {
 			return err
 		}
 	}
-	if now := time.Now(); now.Sub(s.quiet) >= s.silence {
-		s.quiet = now
-		return s.send(Response[T]{})
-	}
 	return nil
+}
+
+// next waits for what the subscription has; for nothing, when silence may be over.
+func (s *Stream[T]) next(ctx context.Context) (telegrams []T, dropped []Missed, err error) {
+	if s.patience == nil {
+		s.patience, s.impatience = context.WithDeadline(ctx, s.quiet.Add(s.silence)) //nolint:gosec // endPatience calls it
+	}
+	telegrams, dropped, err = s.sub.Next(s.patience)
+	if err == nil {
+		return telegrams, dropped, nil
+	}
+	over := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+	s.endPatience()
+	if over {
+		err = nil
+	}
+	return nil, nil, err
+}
+
+func (s *Stream[T]) endPatience() {
+	if s.patience != nil {
+		s.impatience()
+		s.patience, s.impatience = nil, nil
+	}
+}
+
+// newest is the stamp of a telegram that the subscription got about last; 0 if it got
+// none.
+func (s *Stream[T]) newest(telegrams []T, dropped []Missed) (stamp int64) {
+	if n := len(telegrams); n > 0 {
+		stamp = s.view.Identify(telegrams[n-1]).Stamp
+	}
+	for i := range dropped {
+		stamp = max(stamp, dropped[i].Last)
+	}
+	return stamp
 }
 
 // epochs tells what the first epochs of buildings in this process say of the process
 // before, if the stream reaches back there.
 func (s *Stream[T]) epochs() {
+	if s.core.told.run == s.j.run {
+		return
+	}
 	opens := s.j.opened(s.opens)
 	s.opens += len(opens)
 	for i := range opens {
-		if o := &opens[i]; s.core.told.run != s.j.run && s.includes(o.building) {
+		if o := &opens[i]; s.includes(o.building) {
 			s.core.opened(o.building, &o.record)
 		}
 	}
@@ -220,15 +260,7 @@ func (s *Stream[T]) includes(building string) bool {
 	if !s.view.shows(building) {
 		return false
 	}
-	if s.view.Buildings == nil {
-		return true
-	}
-	for _, b := range s.view.Buildings {
-		if b == building {
-			return true
-		}
-	}
-	return false
+	return s.view.Buildings == nil || slices.Contains(s.view.Buildings, building)
 }
 
 // reread gives from the journal what the subscription dropped.
@@ -242,18 +274,14 @@ func (s *Stream[T]) reread(ctx context.Context, dropped []Missed, mark Mark) err
 		s.core.abandon(mark)
 	}
 	s.core.missed(dropped, mark)
-	return s.flush(0)
+	return s.flush()
 }
 
 // replay tells what the store and the queue have beyond what was told.
 func (s *Stream[T]) replay(ctx context.Context) error {
 	told := &s.core.told
 	snap := s.j.snapshot(told.mark, told.at, s.includes)
-	cut, err := s.j.cut(ctx, told.mark)
-	if err != nil {
-		return err
-	}
-	s.core.begin(snap, cut)
+	s.core.begin(snap)
 	query, least := engine.Query{Buildings: s.view.Buildings}, MaxBatch
 	switch {
 	case s.last > 0:
@@ -261,15 +289,38 @@ func (s *Stream[T]) replay(ctx context.Context) error {
 	case !s.all:
 		query.Since = time.Unix(0, max(told.mark.Stamp, 1)).Add(-s.j.slack - snap.ahead)
 	}
-	if err = s.j.read(ctx, query, &s.view, s.core, func() error { return s.flush(least) }); err != nil {
+	lastN := s.last > 0
+	tell := func(least int) error {
+		if s.core.waiting() < least && time.Since(s.quiet) < s.silence {
+			return nil
+		}
+		if !lastN {
+			if err := s.lookForCut(ctx); err != nil {
+				return err
+			}
+		}
+		return s.flush()
+	}
+	if err := s.j.read(ctx, query, &s.view, s.core, func() error { return tell(least) }); err != nil {
 		return err
 	}
 	s.core.finish(snap)
-	if s.last > 0 {
+	if lastN {
 		s.core.keepLast(s.last)
 	}
 	s.opens, s.last, s.all = snap.opens, 0, false
-	return s.flush(0)
+	return tell(0)
+}
+
+// lookForCut looks whether the store has dropped something that was not told, perhaps
+// while it was read. It does so before what was read is told: then it is known in
+// which place something is missing.
+func (s *Stream[T]) lookForCut(ctx context.Context) error {
+	cut, err := s.j.cut(ctx, s.core.told.mark)
+	if cut {
+		s.core.cut(CauseExpired)
+	}
+	return err
 }
 
 // read brings what the store has to a core, and calls then after each record.
@@ -286,7 +337,7 @@ func (j *Journal) read(ctx context.Context, query engine.Query, view interface{ 
 			j.mu.Lock()
 			j.stats.Unreadable++
 			j.mu.Unlock()
-			return nil
+			return nil //nolint:nilerr // counted, and no reason to end the replay
 		case view.shows(e.Building):
 			to.record(e.Building, &r)
 		default:
@@ -330,6 +381,12 @@ func (j *Journal) cut(ctx context.Context, m Mark) (bool, error) {
 	j.mu.Lock()
 	ahead, stored := j.ahead, j.queue.stored
 	j.mu.Unlock()
+	if store, ok := j.store.(Counting); ok { // which costs less than reading
+		s, err := store.Stats(ctx)
+		if err == nil && s.Records > 0 && s.Oldest.Add(ahead).UnixNano() < m.Stamp {
+			return false, nil
+		}
+	}
 	oldest, some, err := j.oldest(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -352,12 +409,9 @@ type replayed interface {
 	pass(r *record)
 }
 
-// flush sends what there is to tell; not before there is as much as least.
-func (s *Stream[T]) flush(least int) error {
-	if len(s.core.out) < least && time.Since(s.quiet) < s.silence {
-		return nil
-	}
-	for len(s.core.out) > 0 {
+// flush sends what there is to tell.
+func (s *Stream[T]) flush() error {
+	for s.core.waiting() > 0 {
 		telegrams, gap := s.core.take(MaxBatch)
 		token, short := s.core.told.encode(s.j.identity, s.j.maxToken)
 		if short > 0 {
@@ -365,13 +419,15 @@ func (s *Stream[T]) flush(least int) error {
 			s.j.stats.ShortTokens++
 			s.j.mu.Unlock()
 		}
-		if err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token}); err != nil {
+		err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token})
+		s.core.release()
+		if err != nil {
 			return err
 		}
 		s.quiet = time.Now()
 	}
-	if time.Since(s.quiet) >= s.silence {
-		s.quiet = time.Now()
+	if now := time.Now(); now.Sub(s.quiet) >= s.silence {
+		s.quiet = now
 		return s.send(Response[T]{})
 	}
 	return nil

@@ -370,3 +370,45 @@ func waitStored(t *testing.T, j *Journal) {
 		}
 	}
 }
+
+// What a queue dropped although a replay had told it is no gap when the next replay
+// fails: the mark says what was told, as far as it can.
+func TestMissedAfterReplay(t *testing.T) {
+	v := everything()
+	for name, c := range map[string]struct {
+		first, last int64
+		want        []Gap
+	}{
+		"all was told":  {90, 99, nil},
+		"some was told": {99, 100, []Gap{{"hq", 1, 0, 5, 0, CauseSlow}}},
+		"none was told": {100, 101, []Gap{{"hq", 1, 4, 5, 2, CauseSlow}}},
+		"who knows":     {0, 0, []Gap{{"hq", 1, 0, 5, 0, CauseSlow}}},
+	} {
+		core := newCore(cursor{mark: Mark{Epoch: 1, Stamp: 100}}, v.Identify, v.Restore)
+		core.begin(&snapshot{mark: Mark{Epoch: 1, Stamp: 200}, last: 199})
+		core.abandon(Mark{Epoch: 1, Stamp: 100})
+		core.missed([]Missed{{"hq", 1, 4, 5, c.first, c.last}}, Mark{Epoch: 1, Stamp: 200})
+		var got []Gap
+		for core.waiting() > 0 {
+			_, gap := core.take(1)
+			got = append(got, *gap)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// What was read of a replay that failed is told after a gap: perhaps it is not whole.
+func TestAbandonedReplay(t *testing.T) {
+	v := everything()
+	core := newCore(cursor{mark: Mark{Epoch: 1, Stamp: 100}}, v.Identify, v.Restore)
+	core.begin(&snapshot{mark: Mark{Epoch: 1, Stamp: 200}, last: 199})
+	core.record("hq", &record{kind: kindTelegram, Position: Position{1, 4}, stamp: 120, before: 90, low: 120, telegram: Telegram{Position: Position{1, 4}}})
+	core.abandon(Mark{Epoch: 1, Stamp: 100})
+	_, gap := core.take(MaxBatch)
+	telegrams, _ := core.take(MaxBatch)
+	if gap == nil || *gap != (Gap{Cause: CauseFailed}) || len(telegrams) != 1 || telegrams[0].Number != 4 {
+		t.Errorf("gap %v, then %v", gap, telegrams)
+	}
+}

@@ -89,7 +89,7 @@ func TestWriterOutage(t *testing.T) {
 		store := &memoryStore{now: time.Now, auto: true}
 		j, stop := running(t, Config{Store: store, MaxRecords: 8, MaxBuildingRecords: 5})
 		a, b := j.Open("a", 1, 0, false), j.Open("b", 2, 0, false)
-		synctest.Wait()
+		time.Sleep(time.Second)
 		store.mu.Lock()
 		store.refusing = true
 		store.mu.Unlock()
@@ -129,10 +129,12 @@ func TestWriterRetriesInOrder(t *testing.T) {
 		store := &memoryStore{now: time.Now}
 		j, stop := running(t, Config{Store: store})
 		w := j.Open("hq", 1, 0, false)
+		time.Sleep(2 * gatherTime)
 		synctest.Wait()
 		store.take(true, true)
 		store.answer(0)
 		write(w, 1, 4)
+		time.Sleep(2 * gatherTime)
 		synctest.Wait()
 		for _, ok := range []bool{true, false, true, false} {
 			store.take(ok, ok)
@@ -253,22 +255,40 @@ func TestWriteAllocations(t *testing.T) {
 	}
 }
 
-func BenchmarkWrite(b *testing.B) {
-	store := &memoryStore{now: time.Now}
-	j := New(b.Context(), Config{Store: store})
+// From the site to the store's answer: the record, its id and its bytes, and what
+// takes the answer.
+func TestStoreAllocations(t *testing.T) {
+	j := New(t.Context(), Config{Store: &memoryStore{now: time.Now, sink: true}})
 	w := j.Open("hq", 1, 0, false)
-	j.pump()
-	store.take(true, true)
-	store.answer(0)
-	store.auto = true
+	n := uint64(0)
+	raw := []byte{0x0C, 0x33}
+	if got := testing.AllocsPerRun(1000, func() {
+		n++
+		w.Write(Telegram{Position: Position{Number: n}, Raw: raw})
+		w.Published()
+		j.pump()
+	}); got > 4 {
+		t.Errorf("%v allocations for a telegram, want at most 4", got)
+	}
+	if s := j.Stats(); s.Written != n || s.Queued != 0 {
+		t.Errorf("%+v after %d telegrams", s, n)
+	}
+}
+
+// BenchmarkWrite is what a telegram costs on its way to the store, without the store.
+func BenchmarkWrite(b *testing.B) {
+	j := New(b.Context(), Config{Store: &memoryStore{now: time.Now, sink: true}})
+	w := j.Open("hq", 1, 0, false)
+	raw := []byte{0x0C, 0x33}
 	n := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
 		n++
-		w.Write(Telegram{Position: Position{Number: n}, Raw: []byte{1}})
+		w.Write(Telegram{Position: Position{Number: n}, Raw: raw})
 		w.Published()
-		if n%64 == 0 {
-			j.pump()
-		}
+		j.pump()
+	}
+	if s := j.Stats(); s.Written != n {
+		b.Fatalf("%+v after %d telegrams", s, n)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +75,9 @@ type Claimed struct {
 	// claim was never released, because its process died or its site did not end in
 	// order.
 	Unclean bool
+	// Router is where the building's router was found last (see [Claims.Found]);
+	// invalid when nobody noted that.
+	Router netip.AddrPort
 }
 
 // Claim records that this process runs the building from now on. The epoch is on
@@ -95,6 +99,9 @@ func (c *Claims) Claim(ctx context.Context, building string) (Claimed, error) {
 			claimed.Previous = r.Epoch
 		}
 	case !errors.Is(err, engine.ErrNotFound):
+		return failed(err)
+	}
+	if claimed.Router, err = c.router(ctx, building); err != nil {
 		return failed(err)
 	}
 	claimed.Epoch, err = c.write(ctx, building, claimRecord{Version: recordVersion})
@@ -185,7 +192,13 @@ func (c *Claims) Retire(ctx context.Context, p Past, since time.Time) error {
 // claimed since Claimed gave it. Its epochs go on above all the same if it comes back.
 func (c *Claims) Forget(ctx context.Context, p Past) error {
 	err := c.bucket.Delete(ctx, claimPrefix+p.Building, p.revision)
-	if err != nil && !errors.Is(err, engine.ErrConflict) {
+	if errors.Is(err, engine.ErrConflict) {
+		return nil
+	}
+	if err == nil {
+		err = c.forgetRouter(ctx, p.Building)
+	}
+	if err != nil {
 		return fmt.Errorf("forget building %q: %w", p.Building, err)
 	}
 	return nil

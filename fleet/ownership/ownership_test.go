@@ -2,6 +2,7 @@ package ownership_test
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -236,5 +237,42 @@ func TestRetireAndForget(t *testing.T) {
 	claim()
 	if p := past(t, claims, "hq"); !p.Running || !p.RetiredAt.IsZero() {
 		t.Errorf("claimed again: %+v", p)
+	}
+}
+
+func TestRouterIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	claims, e := open(t, dir)
+	claim := func(c *ownership.Claims) ownership.Claimed {
+		t.Helper()
+		claimed, err := c.Claim(t.Context(), "hq")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claimed
+	}
+	first := claim(claims)
+	if first.Router.IsValid() {
+		t.Errorf("before it was found: %+v", first)
+	}
+	at := netip.MustParseAddrPort("[2001:db8::7]:51820")
+	for _, router := range []netip.AddrPort{netip.MustParseAddrPort("203.0.113.7:4242"), at} {
+		if err := claims.Found(t.Context(), "hq", router); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	claims, _ = open(t, dir)
+	if second := claim(claims); second.Router != at || second.Previous != first.Epoch {
+		t.Errorf("after a restart: %+v after %+v", second, first)
+	}
+	if err := claims.Release(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, claims, "hq")
+	if last := claim(claims); last.Router.IsValid() {
+		t.Errorf("after it was forgotten: %+v", last)
 	}
 }

@@ -82,6 +82,20 @@ func (t Tunnel) fields() (config tunnel.Config, err error) {
 	return config, err
 }
 
+// Keys are new WireGuard keys in base64, in clear: for the one answer that gives
+// them out.
+type Keys struct{ Private, Public, Preshared string }
+
+// NewKeys makes a key pair and a preshared key.
+func NewKeys() Keys {
+	private := tunnel.GeneratePrivateKey()
+	return Keys{Private: private.Base64(), Public: private.Public().String(), Preshared: tunnel.GeneratePresharedKey().Base64()}
+}
+
+// RenewKey gives the building a new private key. Its router must learn the public
+// half.
+func (b *Building) RenewKey() { b.Tunnel.PrivateKey = tunnel.GeneratePrivateKey() }
+
 // prefixes reads addresses with or without a prefix length.
 func prefixes(field string, texts []string) ([]netip.Prefix, error) {
 	var parsed []netip.Prefix

@@ -128,20 +128,20 @@ func edit(path string, change func(*keyset.Manager, []Key) error) ([]Key, error)
 	if strings.HasPrefix(path, environment) {
 		return fail(errors.New("a keyset is changed in a file; set the environment variable to the file's new text then"))
 	}
-	real, err := filepath.EvalSymlinks(path) // the file is replaced, not the link to it
+	target, err := filepath.EvalSymlinks(path) // the file is replaced, not the link to it
 	if err != nil {
 		return fail(err)
 	}
 	// The new file's name is taken first: two who change a keyset at once would
 	// lose one of the two keys.
-	tmp, err := os.OpenFile(real+".new", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	tmp, err := os.OpenFile(target+".new", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fail(fmt.Errorf("%s is there: somebody else changes the keyset now, or was interrupted; remove it if it is left over", real+".new"))
+		return fail(fmt.Errorf("%s is there: somebody else changes the keyset now, or was interrupted; remove it if it is left over", target+".new"))
 	}
 	if err != nil {
 		return fail(err)
 	}
-	all, err := rewrite(real, tmp, change)
+	all, err := rewrite(target, tmp, change)
 	if err != nil {
 		return fail(errors.Join(err, os.Remove(tmp.Name())))
 	}

@@ -1,7 +1,6 @@
 package pathtest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,9 +27,6 @@ type faultRow struct {
 	lasts func(pace) time.Duration
 	// traffic: the bus is busy meanwhile.
 	traffic bool
-	// back is how long the building may take to be ONLINE after the end. Zero
-	// means patience.
-	back time.Duration
 	// after is what else must hold then.
 	after func(*suite, *testing.T, int)
 }
@@ -66,16 +62,9 @@ var faultRows = []faultRow{
 	{what: weakNetwork, lasts: func(pace) time.Duration { return 25 * time.Second }, traffic: true, after: (*suite).stayedTrue},
 	// As above: WireGuard may have agreed on keys again before the heartbeat, which
 	// then tells only that the interface knows nobody.
-	{what: powerCut, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or CONNECTING CONNECTION_UNKNOWN"}, brief: true, back: powerCutBack},
+	{what: powerCut, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or CONNECTING CONNECTION_UNKNOWN"}, brief: true},
 	{what: powerCut, written: true, sights: []sight{"CONNECTING ACK_MISSING"}},
 }
-
-// powerCutBack is longer than patience, because three waits add up before a
-// router that has forgotten its keys is called again and the interface asked:
-// the heartbeat's 22 s, the 15 s after which WireGuard gives up keys under which
-// nothing came back (paper §6.4), and the rest of the 20 s until the third
-// heartbeat.
-const powerCutBack = 45 * time.Second
 
 func (r *faultRow) String() string {
 	if r.written {
@@ -83,9 +72,6 @@ func (r *faultRow) String() string {
 	}
 	return string(r.what)
 }
-
-// comeBack is how long a building may take to be ONLINE after the end.
-func (r *faultRow) comeBack() time.Duration { return cmp.Or(r.back, patience) }
 
 // testFaults plays all that happens to one building, at the same time to as many
 // buildings.
@@ -133,9 +119,9 @@ func (s *suite) play(t *testing.T, r *faultRow, f fault, building int) {
 	} else {
 		ended = s.endure(t, r, f, building, from, began)
 	}
-	at := s.gateway.statuses.online(t, time.Until(ended.Add(r.comeBack())), id)
+	at := s.gateway.statuses.online(t, time.Until(ended.Add(patience)), id)
 	s.measured(r.String(), "ONLINE after the end", max(at.Sub(ended), 0))
-	s.flows(t, building, ended.Add(r.comeBack()))
+	s.flows(t, building, ended.Add(patience))
 	s.measured(r.String(), "a telegram after the end", time.Since(ended))
 	if out, err := s.write(building); err != nil || out != "CONFIRMED\n" {
 		t.Errorf("write after the end: %v, %q; want CONFIRMED", err, out)
@@ -379,9 +365,9 @@ func (s *suite) playEverywhere(t *testing.T, r *faultRow, f fault) {
 			t.Run(idOf(building), func(t *testing.T) {
 				// A state says little, because the machine may start faster than it is
 				// missed.
-				s.flows(t, building, began.Add(r.comeBack()))
+				s.flows(t, building, began.Add(patience))
 				s.measured(string(r.what), "a telegram after the start, "+idOf(building), time.Since(began))
-				s.gateway.statuses.online(t, time.Until(began.Add(r.comeBack())), idOf(building))
+				s.gateway.statuses.online(t, time.Until(began.Add(patience)), idOf(building))
 			})
 		})
 	}

@@ -31,7 +31,7 @@ var (
 type Building struct {
 	// Number counts from 1.
 	Number int
-	// Outside is where its router listens.
+	// Outside is where its router listens; Simulator.Move changes it.
 	Outside netip.AddrPort
 	// KNX is its KNX interface with the bus.
 	KNX *knxserver.Server
@@ -46,6 +46,7 @@ type Building struct {
 	routerKey  [32]byte // public
 	calls      bool
 	offUntil   time.Time
+	plain      [][]byte // packets that SendPlain made and drain has not sent yet
 
 	deadline time.Time // as the heap knows it; zero is none
 	place    int       // in the heap; -1 is none
@@ -146,8 +147,20 @@ func (b *Building) deliver(now time.Time, inner []byte, send func(to netip.AddrP
 	}
 }
 
-// drain sends what the KNX interface has to say.
+// SendPlain sends a UDP datagram from the KNX interface's address to a port of the
+// gateway's tunnel address, without any session: what a load test gives a gateway
+// that speaks no KNX. It is lost while the tunnel has no WireGuard session. Call it
+// within Simulator.Do, which sends it.
+func (b *Building) SendPlain(port uint16, payload []byte) {
+	b.plain = append(b.plain, buildUDP(Interface, netip.AddrPortFrom(tunnelGateway, port), payload))
+}
+
+// drain sends what the KNX interface has to say, and plain datagrams.
 func (b *Building) drain(now time.Time, send func(to netip.AddrPort, datagram []byte)) {
+	for _, inner := range b.plain {
+		b.sendInner(now, inner, send)
+	}
+	b.plain = nil
 	for d, ok := b.KNX.Next(); ok; d, ok = b.KNX.Next() {
 		if !b.LANDown {
 			b.sendInner(now, buildUDP(d.From, d.To, d.Payload), send)

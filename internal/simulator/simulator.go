@@ -154,6 +154,17 @@ func (s *Simulator) PowerCut(ctx context.Context, b *Building, down time.Duratio
 	})
 }
 
+// Move gives a building's router another address, as its provider does: what is
+// sent to the old one is lost. It is an address that no building has. The port
+// stays.
+func (s *Simulator) Move(ctx context.Context, b *Building, to netip.Addr) error {
+	return s.Do(ctx, b, func(_ time.Time, b *Building) {
+		delete(s.byAddress, b.Outside.Addr())
+		b.Outside = netip.AddrPortFrom(to, b.Outside.Port())
+		s.byAddress[to] = b
+	})
+}
+
 // Run plays the buildings until ctx ends, and returns nil then, with the socket
 // closed. It fails when the socket does.
 func (s *Simulator) Run(ctx context.Context) error {

@@ -54,6 +54,7 @@ func TestPacketsMeetARealStack(t *testing.T) {
 			done()
 		}
 		describe(t, stack, b.Number)
+		receivePlain(t, sim, b, stack)
 	}
 }
 
@@ -96,6 +97,30 @@ func describe(t *testing.T, stack *netstack.Stack, number int) {
 	f, err := frame.Parse(buffer[:n])
 	if d, ok := f.(frame.DescriptionResponse); err != nil || !ok || d.Description.Device.Name != "Building "+string(rune('0'+number)) {
 		t.Errorf("building %d answers %+v, %v", number, f, err)
+	}
+}
+
+// receivePlain lets a building send a datagram that nobody asked for.
+func receivePlain(t *testing.T, sim *Simulator, b *Building, stack *netstack.Stack) {
+	t.Helper()
+	udp, err := stack.ListenUDP(netip.AddrPort{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	port := udp.LocalAddr().Port()
+	if err := sim.Do(t.Context(), b, func(_ time.Time, b *Building) { b.SendPlain(port, []byte("plain")) }); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-udp.Readable():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the plain datagram does not come")
+	}
+	var buffer [64]byte
+	n, from, err := udp.TryRead(buffer[:])
+	if err != nil || from != Interface || string(buffer[:n]) != "plain" {
+		t.Errorf("got %q from %v: %v", buffer[:n], from, err)
 	}
 }
 

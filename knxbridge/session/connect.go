@@ -138,6 +138,10 @@ func (m *Machine) backOff(now time.Time, r Reason, detail string) {
 	if r == ReasonSlotsFull {
 		// The interface lives and answers: only its slots are waited for.
 		m.retry.reset()
+		m.slots.limit = slotsBackoff.limit
+		if now.Sub(m.outage) >= longOutage {
+			m.slots.limit = slotsLastLimit
+		}
 		wait = m.slots.next(m.rnd())
 	} else {
 		m.slots.reset()

@@ -41,6 +41,7 @@ func (m *Machine) lose(now time.Time, l loss) {
 	}
 	m.peer.forget()
 	if now.Sub(m.link.since) >= stableAfter {
+		m.outage = now
 		m.retry.reset()
 		m.hurried = false
 	}

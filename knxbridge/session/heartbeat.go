@@ -25,6 +25,17 @@ func (m *Machine) heartbeatNow(now time.Time) {
 	}
 }
 
+// heartbeatAgain asks at once. One that is waited for already is sent once more,
+// and counts as the same: its time does not begin anew.
+func (m *Machine) heartbeatAgain(now time.Time) {
+	if m.link.beats == 0 {
+		m.heartbeat(now)
+		return
+	}
+	m.counters.Heartbeats++
+	m.control(frame.ConnectionStateRequest{Channel: m.link.channel, Control: m.hpai()})
+}
+
 func (m *Machine) heartbeatUnanswered(now time.Time) {
 	m.counters.HeartbeatsMissed++
 	if m.link.beats <= heartbeatRepeats {

@@ -62,6 +62,7 @@ type Machine struct {
 	plan        []int     // the order after the wait; nil: as configured
 	stream      stream    // the TCP connection
 	lastAttempt time.Time // of the last CONNECT_REQUEST
+	outage      time.Time // since when there has been no session that lasted
 	hurried     bool      // a lost session was followed by an attempt at once
 	retry       backoff
 	slots       backoff
@@ -112,15 +113,23 @@ func New(cfg Config, rnd func() float64) *Machine {
 // Start makes the first attempt. It does nothing when called again.
 func (m *Machine) Start(now time.Time) {
 	if m.phase == phaseIdle {
+		m.outage = now
 		m.connect(now)
 	}
 }
 
-// Kick says that the way to the interface is believed to be back: a machine
-// that backs off tries now, though not sooner than 1 s (5 s when the slots were
-// full) after its last attempt. In any other phase it does nothing.
+// Kick says that the way to the interface is believed to be back, or has changed.
+// A machine that backs off tries now, though not sooner than 1 s (5 s when the
+// slots were full) after its last attempt. One with a session asks the interface
+// at once if it still knows it: what was sent on the way before may be lost, and
+// who restarted with the way has forgotten us. In any other phase it does nothing.
 func (m *Machine) Kick(now time.Time) {
-	if m.phase != phaseBackingOff {
+	switch m.phase {
+	case phaseBackingOff:
+	case phaseUp:
+		m.heartbeatAgain(now)
+		return
+	default:
 		return
 	}
 	pause := m.retry.first

@@ -458,3 +458,37 @@ func outputs(m *Machine) int {
 	}
 	return n
 }
+
+// TestSlotsFullPace: in the first ten minutes of an outage no wait is longer than
+// 15 s, and later none longer than a minute; it is never below 5 s.
+func TestSlotsFullPace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := New(Config{Control: netip.MustParseAddrPort("192.168.1.3:3671")}, func() float64 {
+			return rapid.Float64Range(0, 0.999999).Draw(t, "r")
+		})
+		start := time.Unix(0, 0)
+		now, longest := start, time.Duration(0)
+		m.Start(now)
+		refusal := frame.Append(nil, frame.ConnectResponse{Status: frame.StatusNoMoreConnections})
+		for now.Sub(start) < 30*time.Minute {
+			m.Receive(now, m.cfg.Control, refusal)
+			wait := m.State().RetryAt.Sub(now)
+			limit := 15 * time.Second
+			if now.Sub(start) >= 10*time.Minute {
+				limit = time.Minute
+				longest = max(longest, wait)
+			}
+			if wait < 5*time.Second || wait > limit {
+				t.Fatalf("a wait of %v after %v", wait, now.Sub(start))
+			}
+			for more := true; more; {
+				_, more = m.Next()
+			}
+			now = now.Add(wait)
+			m.Expire(now)
+		}
+		if longest < 30*time.Second {
+			t.Fatalf("after ten minutes it is still asked every %v", longest)
+		}
+	})
+}

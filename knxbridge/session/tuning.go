@@ -61,7 +61,14 @@ const (
 // is never below first or above limit and never the same for many buildings.
 var (
 	retryBackoff = backoff{first: time.Second, limit: 15 * time.Second}
-	slotsBackoff = backoff{first: 5 * time.Second, limit: 60 * time.Second}
+	slotsBackoff = backoff{first: 5 * time.Second, limit: 15 * time.Second}
+)
+
+// An interface without a free slot is asked more rarely once the outage has lasted
+// for longOutage: somebody else has the slot, and means to keep it.
+const (
+	longOutage     = 10 * time.Minute
+	slotsLastLimit = 60 * time.Second
 )
 
 // backoff is a growing, jittered wait.

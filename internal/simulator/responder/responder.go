@@ -37,6 +37,7 @@ type Stats struct {
 	Received   uint64 // inner packets received
 	Sent       uint64 // inner packets sent
 	Keepalives uint64 // empty messages sent
+	Heard      uint64 // empty messages received: keepalives, and confirmations of a session
 	Replayed   uint64 // authentic datagrams that were seen before or are too old
 	Refused    uint64 // datagrams that are no message for us, not the peer's, or hold no IP packet
 }
@@ -144,6 +145,7 @@ func (r *Responder) open(now time.Time, from netip.AddrPort, message []byte) (pa
 	// The last moment to renew a session on which only the peer sends, §6.2.
 	r.renewAfter(now, rejectAfter-keepaliveTimeout-rekeyTimeout)
 	if len(content) == 0 {
+		r.stats.Heard++
 		return nil, true // a keepalive
 	}
 	packet = trim(content)

@@ -77,6 +77,20 @@ func TestRepeatable(t *testing.T) {
 	}
 }
 
+// What is empty is counted apart from packets.
+func TestEmptyMessagesAreCounted(t *testing.T) {
+	router, gateway := pairOf(psk)
+	shake(t, start, router, gateway)
+	if st := router.Stats(); st.Heard != 1 || st.Received != 0 {
+		t.Errorf("after the confirmation of a session: %+v", st)
+	}
+	datagram, _, _ := gateway.Send(start, packet(tunnelIP, lanIP, "x"))
+	router.Receive(start, gatewayAddr, datagram)
+	if st := router.Stats(); st.Heard != 1 || st.Received != 1 {
+		t.Errorf("after a packet: %+v", st)
+	}
+}
+
 // A response counts only after the gateway has used the session.
 func TestUnconfirmedSession(t *testing.T) {
 	router, gateway := pairOf(psk)
