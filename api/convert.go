@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -43,7 +44,10 @@ func fromProto(b *knxfleetv1.Building) (registry.Building, []*knxfleetv1.Warning
 	for i, w := range found {
 		warnings[i] = &knxfleetv1.Warning{Line: uint32(w.Line), Subject: w.Key, Message: w.Text}
 	}
-	building.KNX, err = knxFromProto(b.GetKnx())
+	if building.KNX, err = knxFromProto(b.GetKnx()); err != nil {
+		return building, warnings, err
+	}
+	building.ReadOnStart, err = readOnStart(b.GetKnx())
 	return building, warnings, err
 }
 
@@ -70,9 +74,8 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 		return knx, invalid("knx.endpoint", "is missing; want the KNX interface's address in the building, such as 192.168.1.3:3671")
 	}
 	switch {
-	case k.GetFallbackEndpoint() != "", k.GetProbe() != "", k.GetProbeInterval() != nil, k.GetWritesPerSecond() != 0,
-		len(k.GetReadOnStart()) > 0, k.GetReadsPerSecond() != 0:
-		return knx, notBuilt("knx settings other than endpoint, nat_mode and individual_address")
+	case k.GetFallbackEndpoint() != "", k.GetProbe() != "", k.GetProbeInterval() != nil:
+		return knx, notBuilt("fallback_endpoint and probe of knx")
 	case k.GetTransport() == knxfleetv1.Transport_TRANSPORT_TCP:
 		return knx, notBuilt("KNXnet/IP over TCP (knx.transport)")
 	}
@@ -93,6 +96,7 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	if _, known := knxfleetv1.Transport_name[int32(k.GetTransport())]; !known {
 		return knx, invalid("knx.transport", "%d is no transport; want AUTO or UDP", k.GetTransport())
 	}
+	knx.WritesPerSecond = limited(k.GetWritesPerSecond())
 	if text := k.GetIndividualAddress(); text != "" {
 		if knx.IndividualAddress, err = frame.ParseIndividualAddress(text); err != nil {
 			return knx, invalid("knx.individual_address", "%w", err)
@@ -100,6 +104,20 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	}
 	return knx, nil
 }
+
+// readOnStart checks the patterns; how many there are and the pace are the
+// registry's.
+func readOnStart(k *knxfleetv1.KnxConfig) (registry.ReadOnStart, error) {
+	for _, text := range k.GetReadOnStart() {
+		if _, err := fleet.ParseAddressPattern(text); err != nil {
+			return registry.ReadOnStart{}, invalid("knx.read_on_start", "%w", err)
+		}
+	}
+	return registry.ReadOnStart{Addresses: k.GetReadOnStart(), PerSecond: limited(k.GetReadsPerSecond())}, nil
+}
+
+// limited keeps a number that is out of range out of range.
+func limited(n uint32) int { return int(min(n, math.MaxInt32)) }
 
 // toProto is a building as clients see it. Secrets stay behind.
 func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
@@ -123,6 +141,9 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 			NatMode:           natMode(b.KNX.NAT),
 			Transport:         knxfleetv1.Transport_TRANSPORT_UDP,
 			IndividualAddress: addressText(b.KNX.IndividualAddress),
+			WritesPerSecond:   uint32(b.KNX.WritesPerSecond), //nolint:gosec // at most 50
+			ReadOnStart:       b.ReadOnStart.Addresses,
+			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond), //nolint:gosec // at most 10
 		},
 		Etag:       b.Etag(),
 		Generation: b.Generation,

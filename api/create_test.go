@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	wanted := g.building("hq")
 	wanted.Knx.NatMode = knxfleetv1.NatMode_NAT_MODE_EXPLICIT
 	wanted.Knx.IndividualAddress = "1.1.250"
+	wanted.Knx.ReadOnStart, wanted.Knx.ReadsPerSecond, wanted.Knx.WritesPerSecond = []string{"1/*/*"}, 5, 10
 	b := g.create(t, wanted)
 	kept, err := g.registry.Get(t.Context(), "hq")
 	noError(t, err)
@@ -87,7 +89,7 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	if b.GetTunnel().GetHasPresharedKey() || b.GetTunnel().GetKeepalive().AsDuration() != 25*time.Second || b.GetTunnel().GetMtu() != 1420 {
 		t.Errorf("defaults of %v", b.GetTunnel())
 	}
-	if k := b.GetKnx(); k.GetNatMode() != knxfleetv1.NatMode_NAT_MODE_EXPLICIT || k.GetIndividualAddress() != "1.1.250" {
+	if k := b.GetKnx(); len(k.GetReadOnStart()) != 1 || k.GetReadsPerSecond() != 5 || k.GetWritesPerSecond() != 10 || k.GetNatMode() != knxfleetv1.NatMode_NAT_MODE_EXPLICIT || k.GetIndividualAddress() != "1.1.250" {
 		t.Errorf("KNX settings %v", k)
 	}
 	got, err := g.buildings.GetBuilding(t.Context(), &knxfleetv1.GetBuildingRequest{Id: "hq"})
@@ -209,6 +211,10 @@ func TestCreateNamesTheWrongField(t *testing.T) {
 		{"a KNX interface by name", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = "knx.local" }},
 		{"a KNX interface outside", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = "10.0.0.3" }},
 		{"a KNX interface with a key for an address", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = key.Base64() }},
+		{"a pattern to read", "knx.read_on_start", func(b *knxfleetv1.Building) { b.Knx.ReadOnStart = []string{"1/*/300"} }},
+		{"too many to read", "knx.read_on_start", func(b *knxfleetv1.Building) { b.Knx.ReadOnStart = slices.Repeat([]string{"1/2/3"}, 101) }},
+		{"a pace of reads", "knx.reads_per_second", func(b *knxfleetv1.Building) { b.Knx.ReadsPerSecond = 11 }},
+		{"a pace of writes", "knx.writes_per_second", func(b *knxfleetv1.Building) { b.Knx.WritesPerSecond = math.MaxUint32 }},
 		{"an individual address", "knx.individual_address", func(b *knxfleetv1.Building) { b.Knx.IndividualAddress = "16.1.1" }},
 		{"an unknown NAT mode", "knx.nat_mode", func(b *knxfleetv1.Building) { b.Knx.NatMode = 99 }},
 		{"an unknown transport", "knx.transport", func(b *knxfleetv1.Building) { b.Knx.Transport = 99 }},

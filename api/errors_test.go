@@ -55,6 +55,10 @@ var promised = map[error]struct {
 	fleet.ErrSlowWatcher:     {codes.ResourceExhausted, "WATCH_TOO_SLOW"},
 	fleet.ErrQueueFull:       {codes.ResourceExhausted, "WRITE_QUEUE_FULL"},
 	fleet.ErrTooLate:         {codes.DeadlineExceeded, "NOT_SENT_IN_TIME"},
+	fleet.ErrMonitored:       {codes.ResourceExhausted, "BUS_MONITORED_ALREADY"},
+	fleet.ErrNoSlot:          {codes.ResourceExhausted, "SLOTS_FULL"},
+	fleet.ErrNoBusmonitor:    {codes.FailedPrecondition, "BUSMONITOR_UNSUPPORTED"},
+	fleet.ErrMonitorFailed:   {codes.Unavailable, "BUSMONITOR_FAILED"},
 	errKeyReused:             {codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED"},
 	errKeysFull:              {codes.ResourceExhausted, "IDEMPOTENCY_KEYS_FULL"},
 	errBatchesBusy:           {codes.ResourceExhausted, "BATCHES_BUSY"},
@@ -163,7 +167,7 @@ var built = map[string]bool{
 	"EnableBuilding": true, "DisableBuilding": true, "WatchBuildings": true, "StreamTelegrams": true, "GroupWrite": true,
 	"ImportGroupAddresses": true, "ListGroupAddresses": true, "ListTelegrams": true, "ListGroupValues": true,
 	"UpdateBuilding": true, "ReconnectBuilding": true, "GenerateKeys": true, "GetPeerConfig": true,
-	"GroupRead": true, "BatchGroupWrite": true,
+	"GroupRead": true, "BatchGroupWrite": true, "StreamBusMonitor": true,
 	"Diagnose": true, "Ping": true, "DiscoverInterfaces": true,
 }
 

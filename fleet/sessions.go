@@ -68,16 +68,9 @@ func (s *sessions) follow(next *connection) {
 // connect begins a session with the interface as it is configured now, once it is
 // known where the router is; the session before must have ended. ended gets its end.
 func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- error) {
-	listen := func() (knxbridge.PacketConn, error) {
-		udp, err := s.stack.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), localPort))
-		if err != nil {
-			return nil, err
-		}
-		return freshSocket{udp, s.tunnel}, nil
-	}
 	ctx, stop := context.WithCancel(ctx)
 	next := &connection{
-		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), Random: s.rnd}, listen, s, s.log),
+		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), Random: s.rnd}, s.listenAt(localPort), s, s.log),
 		ended:  make(chan struct{}),
 	}
 	s.session.Store(nil)

@@ -64,6 +64,8 @@ type site struct {
 
 	sessions sessions
 	reads    reads
+	monitor  monitor
+	starts   startReads
 
 	// Owned by the site's loop.
 	applied *registry.Building // what of desired is in effect
@@ -104,6 +106,9 @@ func (s *site) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+
+	s.monitor.open(ctx)
+	defer s.monitor.close()
 
 	ended := make(chan error, 1)  // the session's end: one writer, one value
 	broken := make(chan error, 1) // the first panic beside it; more say nothing new
@@ -203,6 +208,7 @@ func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan er
 		}
 		now := time.Now()
 		s.tell(s.assess(now, endpoints.err, s.answering(now)))
+		s.followStart(ctx, beside)
 		if err := s.climb(ladder, now); err != nil {
 			return err
 		}
@@ -326,6 +332,7 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	}
 	s.number++
 	kept := received(journal.Position{Epoch: s.epoch, Number: s.number}, &t)
+	kept.Initial = s.starts.answered(&t)
 	kept.Stamp = s.writer.Write(kept)
 	published := s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept)
 	s.publish(published)

@@ -87,6 +87,7 @@ func (e *encoder) telegram(building string, labels map[string]string, table *tab
 	m.Building, m.Epoch, m.Number, m.ReceivedAt = building, t.Epoch, t.Number, &e.at
 	m.Source, m.Kind, m.Priority = t.Source.String(), kindOf(t.Command), priorityOf(t.Priority)
 	m.Raw, m.SixBit, m.SentByGateway = t.Raw, t.SixBit, t.Own
+	m.Initial = t.Initial
 	interpret(m, table, t.Destination)
 	return &Telegram{
 		Building: building, Epoch: t.Epoch, Number: t.Number, Stamp: t.Stamp, Labels: labels,

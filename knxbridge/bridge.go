@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	"github.com/knxfleet/knxfleet/knxbridge/session"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	// TransportTCP. It must give up when ctx ends; it is called in a goroutine of its
 	// own. Nil: there is no TCP.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	// BusFrame takes what a session on frame.LayerBusmonitor hears, and when it was
+	// taken from the socket. It is called as the Handler is. Nil drops it.
+	BusFrame func(at time.Time, heard frame.Busmonitor)
 	// Random gives numbers in [0, 1) for jitter, to the goroutine of Run alone. Nil
 	// means the runtime's source.
 	Random func() float64
@@ -41,12 +45,13 @@ type Config struct {
 
 // Bridge is one KNX session and its writes. Make it with New, run it with Run.
 type Bridge struct {
-	listen  func() (PacketConn, error)
-	dial    func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
-	handler Handler
-	log     zerolog.Logger
-	queue   *writeQueue
-	kick    chan struct{}
+	listen   func() (PacketConn, error)
+	dial     func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	handler  Handler
+	busFrame func(at time.Time, heard frame.Busmonitor)
+	log      zerolog.Logger
+	queue    *writeQueue
+	kick     chan struct{}
 
 	mu       sync.Mutex // guards the two snapshots, taken once at each wakeup
 	stats    Stats
@@ -83,11 +88,12 @@ func New(cfg Config, listen func() (PacketConn, error), h Handler, log zerolog.L
 		cfg.Random = rand.Float64
 	}
 	return &Bridge{
-		listen:  listen,
-		dial:    cfg.Dial,
-		handler: h,
-		log:     log,
-		queue:   newWriteQueue(cfg.QueueLength),
+		listen:   listen,
+		dial:     cfg.Dial,
+		handler:  h,
+		busFrame: cfg.BusFrame,
+		log:      log,
+		queue:    newWriteQueue(cfg.QueueLength),
 		// One kick that waits is as good as many.
 		kick:    make(chan struct{}, 1),
 		machine: session.New(cfg.Session, cfg.Random),
@@ -185,6 +191,10 @@ func (b *Bridge) settle(now time.Time) {
 			b.hangup()
 		case session.Telegram:
 			b.telegram(now, out)
+		case session.BusFrame:
+			if b.busFrame != nil {
+				b.busFrame(now, out.Busmonitor)
+			}
 		case session.Result:
 			b.result = &out
 		case session.StateChanged:

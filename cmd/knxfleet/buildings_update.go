@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ type buildingsUpdateCmd struct {
 	KNX                *string           `name:"knx" help:"Address of the KNX IP interface in the building's LAN." placeholder:"IP[:PORT]"`
 	NATMode            *string           `name:"nat-mode" enum:"route-back,explicit" help:"What the interface is told about our address: route-back or explicit."`
 	IndividualAddress  *string           `help:"Individual address to ask the interface for; empty leaves it the choice." placeholder:"1.1.250"`
+	ReadOnStart        []string          `help:"Group addresses, or patterns of those in the table, to read whenever the building comes online; - for none." placeholder:"ADDRESS,…"`
+	ReadsPerSecond     *uint32           `help:"Pace of --read-on-start: 1 to 10." placeholder:"2"`
+	WritesPerSecond    *uint32           `help:"Most telegrams to send in a second: 1 to 50." placeholder:"20"`
 	Etag               string            `help:"Refuse unless the building still has this etag."`
 	DryRun             bool              `help:"Change nothing; show what the building would be."`
 }
@@ -117,6 +121,18 @@ func (c *buildingsUpdateCmd) change(s *streams) (*knxfleetv1.Building, []string,
 	text("tunnel.peer_public_key", c.PeerPublicKey, &tunnel.PeerPublicKey)
 	text("knx.endpoint", c.KNX, &knx.Endpoint)
 	text("knx.individual_address", c.IndividualAddress, &knx.IndividualAddress)
+	list("knx.read_on_start", c.ReadOnStart, &knx.ReadOnStart)
+	if slices.Equal(c.ReadOnStart, []string{"-"}) {
+		knx.ReadOnStart = nil
+	}
+	number := func(path string, flag *uint32, to *uint32) {
+		if flag != nil {
+			*to = *flag
+			paths = append(paths, path)
+		}
+	}
+	number("knx.reads_per_second", c.ReadsPerSecond, &knx.ReadsPerSecond)
+	number("knx.writes_per_second", c.WritesPerSecond, &knx.WritesPerSecond)
 	list("tunnel.addresses", c.Address, &tunnel.Addresses)
 	list("tunnel.allowed_ips", c.AllowedIPs, &tunnel.AllowedIps)
 	if c.Keepalive != nil {

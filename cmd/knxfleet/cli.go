@@ -33,6 +33,7 @@ type cli struct {
 	Values    valuesCmd    `cmd:"" help:"Show the last value of each group address."`
 	Read      readCmd      `cmd:"" help:"Ask the bus for the value of a group address."`
 	Write     writeCmd     `cmd:"" help:"Write values to group addresses, in one building or in many."`
+	Monitor   monitorCmd   `cmd:"" name:"busmonitor" help:"Show every frame on a building's bus, acknowledgements included. Most interfaces stop telegrams meanwhile."`
 	DPT       dptCmd       `cmd:"" help:"Look datapoint types up: list, decode, encode."`
 	Frame     frameCmd     `cmd:"" help:"Look into KNXnet/IP frames."`
 	Sim       simCmd       `cmd:"" help:"Play buildings for another process, for tests and load."`

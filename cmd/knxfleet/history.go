@@ -38,6 +38,7 @@ func (f *selectFlags) kinds() []knxfleetv1.Telegram_Kind {
 type historyCmd struct {
 	client
 	selectFlags
+	formatFlag
 
 	Since moment `help:"From then on: 2h ago as 2h, or a time such as 2026-11-21T08:00:00+01:00. Without it, only the newest --limit." placeholder:"WHEN"`
 	Until moment `help:"Up to then." placeholder:"WHEN"`
@@ -67,18 +68,18 @@ func (c *historyCmd) Run(ctx context.Context, s *streams) error {
 		request.OrderBy = "received_at desc"
 	}
 	out := bufio.NewWriter(s.out)
-	show := &telegramPrinter{out: out, json: c.json()}
+	show := c.writer(c.json(), out, s.err)
 	err := c.withTelegrams(func(telegrams knxfleetv1.TelegramServiceClient) error {
 		if newest {
 			return c.newest(ctx, telegrams, request, limit, show)
 		}
 		return c.oldest(ctx, telegrams, request, limit, show)
 	})
-	return errors.Join(err, out.Flush())
+	return errors.Join(show.end(err), out.Flush())
 }
 
 // oldest prints pages as they come.
-func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.ListTelegramsRequest, limit int, show *telegramPrinter) error {
+func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.ListTelegramsRequest, limit int, show telegramWriter) error {
 	for printed := 0; ; {
 		request.PageSize = pageOfHistory
 		if limit > 0 {
@@ -88,7 +89,7 @@ func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 		if err != nil {
 			return err
 		}
-		if err := show.all(page.GetTelegrams(), page.GetGaps()); err != nil {
+		if err := writeAll(show, page.GetTelegrams(), page.GetGaps()); err != nil {
 			return err
 		}
 		printed += len(page.GetTelegrams())
@@ -99,7 +100,7 @@ func (c *historyCmd) oldest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 }
 
 // newest collects the newest telegrams, and prints them when it has them all.
-func (c *historyCmd) newest(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.ListTelegramsRequest, limit int, show *telegramPrinter) error {
+func (c *historyCmd) newest(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.ListTelegramsRequest, limit int, show telegramWriter) error {
 	var all []*knxfleetv1.Telegram
 	var gaps []*knxfleetv1.Gap
 	for len(all) < limit {
@@ -114,7 +115,7 @@ func (c *historyCmd) newest(ctx context.Context, telegrams knxfleetv1.TelegramSe
 		}
 	}
 	slices.Reverse(all)
-	return show.all(all, gaps)
+	return writeAll(show, all, gaps)
 }
 
 type replayCmd struct {
@@ -313,29 +314,18 @@ type telegramPrinter struct {
 	json bool
 }
 
-// all prints telegrams, and before each the gaps that it comes after.
-func (p *telegramPrinter) all(telegrams []*knxfleetv1.Telegram, gaps []*knxfleetv1.Gap) error {
-	for _, t := range telegrams {
-		gaps = slices.DeleteFunc(gaps, func(g *knxfleetv1.Gap) bool {
-			before := g.GetBuilding() == "" || g.GetBuilding() == t.GetBuilding() && (g.GetEpoch() < t.GetEpoch() || g.GetEpoch() == t.GetEpoch() && g.GetTo() < t.GetNumber())
-			return before && p.gap(g) == nil
-		})
-		if err := p.telegram(t); err != nil {
-			return err
-		}
-	}
-	for _, g := range gaps {
-		if err := p.gap(g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (p *telegramPrinter) gap(gap *knxfleetv1.Gap) error {
 	if p.json {
 		return printJSON(p.out, gap)
 	}
+	_, err := fmt.Fprintln(p.out, gapText(gap))
+	return err
+}
+
+func (p *telegramPrinter) end(err error) error { return err }
+
+// gapText says for people what is missing.
+func gapText(gap *knxfleetv1.Gap) string {
 	building, count := gap.GetBuilding(), "an unknown number of"
 	if building == "" {
 		building = "all buildings"
@@ -343,8 +333,7 @@ func (p *telegramPrinter) gap(gap *knxfleetv1.Gap) error {
 	if gap.GetCount() > 0 {
 		count = fmt.Sprint(gap.GetCount())
 	}
-	_, err := fmt.Fprintf(p.out, "%s  GAP: %s telegrams missing (%s)\n", building, count, strings.TrimPrefix(gap.GetCause().String(), "CAUSE_"))
-	return err
+	return fmt.Sprintf("%s  GAP: %s telegrams missing (%s)", building, count, strings.TrimPrefix(gap.GetCause().String(), "CAUSE_"))
 }
 
 func (p *telegramPrinter) telegram(t *knxfleetv1.Telegram) error {

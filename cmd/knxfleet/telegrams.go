@@ -20,6 +20,7 @@ import (
 type watchCmd struct {
 	client
 	selectFlags
+	formatFlag
 
 	Since      moment        `help:"Begin in the past: 2h ago as 2h, or at a time such as 2026-11-21T08:00:00+01:00." placeholder:"WHEN"`
 	Last       uint32        `help:"Begin with so many telegrams of each building." placeholder:"COUNT"`
@@ -40,24 +41,24 @@ func (c *watchCmd) Run(ctx context.Context, s *streams) error {
 	if err := c.resume(request); err != nil {
 		return err
 	}
-	return c.withTelegrams(func(telegrams knxfleetv1.TelegramServiceClient) error {
+	show := c.writer(c.json(), s.out, s.err)
+	return show.end(c.withTelegrams(func(telegrams knxfleetv1.TelegramServiceClient) error {
 		for {
-			err := c.follow(ctx, telegrams, request, s)
+			err := c.follow(ctx, telegrams, request, show)
 			if !c.Reconnect || ctx.Err() != nil || status.Code(err) != codes.Unavailable {
 				return ended(ctx, err)
 			}
 			fmt.Fprintln(s.err, "knxfleet: the gateway is away; waiting for it:", describe(err))
 		}
-	})
+	}))
 }
 
 // follow reads one stream to its end, and has the request go on after it.
-func (c *watchCmd) follow(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.StreamTelegramsRequest, s *streams) error {
+func (c *watchCmd) follow(ctx context.Context, telegrams knxfleetv1.TelegramServiceClient, request *knxfleetv1.StreamTelegramsRequest, show telegramWriter) error {
 	stream, err := telegrams.StreamTelegrams(ctx, request, grpc.WaitForReady(c.Reconnect))
 	if err != nil {
 		return err
 	}
-	show := &telegramPrinter{out: s.out, json: c.json()}
 	for {
 		response, err := stream.Recv()
 		if err != nil {

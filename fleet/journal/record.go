@@ -33,7 +33,9 @@ type Telegram struct {
 	// SixBit: the value travelled in the APCI's octet.
 	SixBit bool
 	// Own: this gateway sent it.
-	Own      bool
+	Own bool
+	// Initial: it answers a read that followed the start of a session.
+	Initial  bool
 	Priority frame.Priority
 }
 
@@ -154,7 +156,8 @@ const (
 	flagOwn      = 1 << 1
 	priorityBits = 2 // two bits from here on
 	commandBits  = 4 // two bits from here on
-	telegramMask = 1<<6 - 1
+	flagInitial  = 1 << 6
+	telegramMask = 1<<7 - 1
 
 	flagUnclean = 1 << 0
 	flagFirst   = 1 << 1
@@ -205,6 +208,9 @@ func (r *record) encode() []byte {
 		}
 		if t.Own {
 			flags |= flagOwn
+		}
+		if t.Initial {
+			flags |= flagInitial
 		}
 		dst = append(dst, flags)
 		dst = binary.AppendVarint(dst, t.ReceivedAt.UnixNano()-r.stamp)
@@ -333,7 +339,7 @@ func (r *record) takeTelegram(f *fields) {
 	flags := f.byte()
 	t := &r.telegram
 	t.Position, t.Stamp = r.Position, r.stamp
-	t.SixBit, t.Own = flags&flagSixBit != 0, flags&flagOwn != 0
+	t.SixBit, t.Own, t.Initial = flags&flagSixBit != 0, flags&flagOwn != 0, flags&flagInitial != 0
 	t.Priority = frame.Priority(flags >> priorityBits & 3)
 	t.Command = frame.APCI(flags>>commandBits&3) << 6
 	t.ReceivedAt = time.Unix(0, r.stamp+f.varint())

@@ -36,6 +36,7 @@ func drawRecord(t *rapid.T) record {
 			Raw:         rapid.SliceOfN(rapid.Byte(), 0, MaxRaw).Draw(t, "raw"),
 			SixBit:      rapid.Bool().Draw(t, "six bit"),
 			Own:         rapid.Bool().Draw(t, "own"),
+			Initial:     rapid.Bool().Draw(t, "initial"),
 			Priority:    frame.Priority(rapid.IntRange(0, 3).Draw(t, "priority")),
 		}
 	case kindGap:

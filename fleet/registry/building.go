@@ -34,6 +34,8 @@ type Building struct {
 	Tunnel tunnel.Config
 	// KNX says where the building's interface is and how it is spoken to.
 	KNX KNX
+	// ReadOnStart is what is read whenever the building comes online.
+	ReadOnStart ReadOnStart
 
 	// What follows is the registry's own and ignored where it is given.
 
@@ -56,6 +58,18 @@ type KNX struct {
 	// IndividualAddress, when not zero, is asked of the interface (extended CRI
 	// of tunnelling v2).
 	IndividualAddress frame.IndividualAddress
+	// WritesPerSecond is how many group telegrams we send at most, 1 to 50; 0 is 20.
+	WritesPerSecond int
+}
+
+// ReadOnStart is what is read whenever a building comes online. The zero value is
+// nothing.
+type ReadOnStart struct {
+	// Addresses are group addresses, or patterns of those in the building's table: at
+	// most 100.
+	Addresses []string
+	// PerSecond is the pace, 1 to 10; 0 is 2.
+	PerSecond int
 }
 
 // NAT is what a KNX interface is told about the address to answer to. The zero
@@ -91,6 +105,7 @@ func (b Building) Clone() Building {
 	b.Labels = maps.Clone(b.Labels)
 	b.Tunnel.Addresses = slices.Clone(b.Tunnel.Addresses)
 	b.Tunnel.AllowedIPs = slices.Clone(b.Tunnel.AllowedIPs)
+	b.ReadOnStart.Addresses = slices.Clone(b.ReadOnStart.Addresses)
 	return b
 }
 
@@ -109,6 +124,9 @@ func (b *Building) SetDefaults() {
 	}
 	if len(b.Tunnel.Addresses) == 0 {
 		b.Tunnel.Addresses = nil
+	}
+	if len(b.ReadOnStart.Addresses) == 0 {
+		b.ReadOnStart.Addresses = nil
 	}
 	if len(b.Tunnel.AllowedIPs) == 0 {
 		b.Tunnel.AllowedIPs = nil

@@ -71,7 +71,9 @@ func full(id string) Building {
 			Interface:         netip.MustParseAddrPort("192.168.1.3:3671"),
 			NAT:               NATExplicit,
 			IndividualAddress: 0x11FA,
+			WritesPerSecond:   10,
 		},
+		ReadOnStart: ReadOnStart{Addresses: []string{"1/*/*", "2/0/1"}, PerSecond: 3},
 	}
 }
 

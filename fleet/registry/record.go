@@ -50,6 +50,9 @@ type knxRecord struct {
 	Interface         netip.AddrPort `json:"endpoint"`
 	NAT               string         `json:"natMode,omitempty"`           // "explicit"; absent: route-back
 	IndividualAddress string         `json:"individualAddress,omitempty"` // such as 1.1.250; absent: the interface chooses
+	WritesPerSecond   int            `json:"writesPerSecond,omitempty"`   // absent: the default
+	ReadOnStart       []string       `json:"readOnStart,omitempty"`
+	ReadsPerSecond    int            `json:"readsPerSecond,omitempty"` // absent: the default
 }
 
 const natExplicit = "explicit"
@@ -89,7 +92,10 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 			Endpoint:     b.Tunnel.Endpoint.String(),
 			Keepalive:    uint16(b.Tunnel.Keepalive / time.Second),
 		},
-		KNX:        knxRecord{Interface: b.KNX.Interface},
+		KNX: knxRecord{
+			Interface: b.KNX.Interface, WritesPerSecond: b.KNX.WritesPerSecond,
+			ReadOnStart: b.ReadOnStart.Addresses, ReadsPerSecond: b.ReadOnStart.PerSecond,
+		},
 		CreatedAt:  b.CreatedAt,
 		UpdatedAt:  b.UpdatedAt,
 		Generation: b.Generation,
@@ -135,10 +141,11 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 			AllowedIPs: r.Tunnel.AllowedIPs,
 			Keepalive:  time.Duration(r.Tunnel.Keepalive) * time.Second,
 		},
-		KNX:        KNX{Interface: r.KNX.Interface},
-		CreatedAt:  r.CreatedAt.UTC(),
-		UpdatedAt:  r.UpdatedAt.UTC(),
-		Generation: r.Generation,
+		KNX:         KNX{Interface: r.KNX.Interface, WritesPerSecond: r.KNX.WritesPerSecond},
+		ReadOnStart: ReadOnStart{Addresses: r.KNX.ReadOnStart, PerSecond: r.KNX.ReadsPerSecond},
+		CreatedAt:   r.CreatedAt.UTC(),
+		UpdatedAt:   r.UpdatedAt.UTC(),
+		Generation:  r.Generation,
 	}
 	var err error
 	if b.Tunnel.Peer, err = tunnel.ParsePublicKey(r.Tunnel.Peer); err != nil {

@@ -19,6 +19,9 @@ const (
 	maxLabelLength = 63
 	maxAddresses   = 16
 	maxAllowedIPs  = 64
+	maxStartReads  = 100
+	maxReadRate    = 10
+	maxWriteRate   = 50
 )
 
 // FieldError says what is wrong with one field of a building.
@@ -73,7 +76,20 @@ func (b Building) Validate() error {
 	if err := validateTunnel(b.Tunnel); err != nil {
 		return err
 	}
-	return validateKNX(b.KNX, b.Tunnel)
+	if err := validateKNX(b.KNX, b.Tunnel); err != nil {
+		return err
+	}
+	return validateReadOnStart(b.ReadOnStart)
+}
+
+func validateReadOnStart(r ReadOnStart) error {
+	switch n := len(r.Addresses); {
+	case n > maxStartReads:
+		return &FieldError{"knx.read_on_start", fmt.Sprintf("has %d entries; want at most %d", n, maxStartReads)}
+	case r.PerSecond < 0 || r.PerSecond > maxReadRate:
+		return &FieldError{"knx.reads_per_second", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default", r.PerSecond, maxReadRate)}
+	}
+	return nil
 }
 
 func validateLabels(labels map[string]string) error {
@@ -139,6 +155,8 @@ func validateKNX(knx KNX, cfg tunnel.Config) error {
 		return wrong("%s is our own address in the tunnel; %s", addr, want)
 	case !slices.ContainsFunc(cfg.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }):
 		return &FieldError{"tunnel.addresses", fmt.Sprintf("no IPv4 address is among them, from which %s could be reached; add one", addr)}
+	case knx.WritesPerSecond < 0 || knx.WritesPerSecond > maxWriteRate:
+		return &FieldError{"knx.writes_per_second", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default: a TP1 line carries 20 to 50 telegrams a second in all", knx.WritesPerSecond, maxWriteRate)}
 	case knx.NAT > NATExplicit:
 		return &FieldError{"knx.nat_mode", "is unknown; want route-back or explicit"}
 	}

@@ -4,14 +4,19 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/ets"
 )
 
-// BenchmarkParseProject reads a project of 20,000 addresses, none of them with a type of its own, and 1,000
-// devices of 20 kinds, with as many parameters as real ones have.
-func BenchmarkParseProject(b *testing.B) {
-	const addresses, devices, kinds = 20_000, 1_000, 20
+// largeAddresses is how many addresses a large project has.
+const largeAddresses = 20_000
+
+// largeProject is a project of 20,000 addresses, none of them with a type of its own, and 1,000 devices of 20
+// kinds, with as many parameters as real ones have. unpacked is its size in octets.
+func largeProject(tb testing.TB) (data []byte, unpacked int64) {
+	tb.Helper()
+	const addresses, devices, kinds = largeAddresses, 1_000, 20
 	parameters := strings.Repeat(`<ParameterInstanceRef RefId="M-00FA_A-0001-01-ABCD_P-12345_R-23456" Value="1" />`, 500)
 	var installation strings.Builder
 	installation.WriteString(`<KNX xmlns="http://knx.org/xml/project/20">`)
@@ -28,7 +33,7 @@ func BenchmarkParseProject(b *testing.B) {
 	}
 	installation.WriteString(`</GroupAddresses></KNX>`)
 
-	f := files{"P-0001/project.xml": sampleProject(b)["P-0001/project.xml"], "P-0001/0.xml": []byte(installation.String())}
+	f := files{"P-0001/project.xml": sampleProject(tb)["P-0001/project.xml"], "P-0001/0.xml": []byte(installation.String())}
 	var hardware strings.Builder
 	hardware.WriteString(`<KNX>`)
 	for kind := range kinds {
@@ -43,15 +48,36 @@ func BenchmarkParseProject(b *testing.B) {
 		f[fmt.Sprintf("M-00FA/M-00FA_A-%d.xml", kind)] = []byte(program.String())
 	}
 	f["M-00FA/Hardware.xml"] = []byte(hardware.String() + `</KNX>`)
-	data := f.zip(b)
-	unpacked := 0
 	for _, content := range f {
-		unpacked += len(content)
+		unpacked += int64(len(content))
 	}
-	b.SetBytes(int64(unpacked))
+	return f.zip(tb), unpacked
+}
+
+// TestLargeProject reads it in seconds, also on a slow machine.
+func TestLargeProject(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	data, _ := largeProject(t)
+	began := time.Now()
+	table, warnings := parse(t, "", data, ets.Options{})
+	if took := time.Since(began); took > 30*time.Second || len(table.Entries) != largeAddresses || len(warnings) != 0 {
+		t.Errorf("%d addresses in %v, warnings %q", len(table.Entries), took, warnings)
+	}
+	for _, e := range table.Entries {
+		if e.Type.String() != "1.001" {
+			t.Fatalf("%s %s has type %s, want that of its objects", e.Address, e.Name, e.Type)
+		}
+	}
+}
+
+func BenchmarkParseProject(b *testing.B) {
+	data, unpacked := largeProject(b)
+	b.SetBytes(unpacked)
 	for b.Loop() {
 		table, warnings := parse(b, "", data, ets.Options{})
-		if len(table.Entries) != addresses || len(warnings) != 0 || table.Entries[0].Type.String() != "1.001" {
+		if len(table.Entries) != largeAddresses || len(warnings) != 0 || table.Entries[0].Type.String() != "1.001" {
 			b.Fatalf("%d entries, warnings %q", len(table.Entries), warnings)
 		}
 	}

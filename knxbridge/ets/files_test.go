@@ -78,9 +78,13 @@ func TestFilesOfETS(t *testing.T) {
 	})
 }
 
-// dataFolder finds the files of ETS, which stand beside the module and are not part of it.
+// dataFolder finds the files of ETS, which stand beside the module, or where
+// KNXFLEET_ETS_FILES says, and are not part of it.
 func dataFolder(t *testing.T) string {
 	t.Helper()
+	if folder := os.Getenv("KNXFLEET_ETS_FILES"); folder != "" {
+		return folder
+	}
 	root, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)

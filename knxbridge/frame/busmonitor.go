@@ -77,3 +77,30 @@ func (b *Busmonitor) take(item Info) error {
 	}
 	return nil
 }
+
+// Append appends the message in its wire form to dst. A frame that is empty or longer than a bus carries has
+// none: dst is returned as it was.
+func (b Busmonitor) Append(dst []byte) []byte {
+	if len(b.Frame) == 0 || len(b.Frame) > maxBusFrame {
+		return dst
+	}
+	status := b.Sequence & 0x07
+	for bit, set := range map[byte]bool{0x80: b.FrameError, 0x40: b.BitError, 0x20: b.ParityError, 0x08: b.Lost} {
+		if set {
+			status |= bit
+		}
+	}
+	info := []byte{byte(InfoBusmonitorStatus), 1, status, byte(InfoTimestamp), 2}
+	if b.Extended {
+		info[3], info[4] = byte(InfoExtendedTimestamp), 4
+		info = binary.BigEndian.AppendUint32(info, b.Timestamp)
+	} else {
+		info = binary.BigEndian.AppendUint16(info, uint16(b.Timestamp))
+	}
+	dst = append(dst, byte(LBusmonInd), byte(len(info)))
+	dst = append(dst, info...)
+	return append(dst, b.Frame...)
+}
+
+// maxBusFrame is the longest frame of TP1: an extended one with its check octet (KNX 03_02_02 Twisted Pair 1).
+const maxBusFrame = tp1ExtendedHeader + 1 + maxAPDULength + 1

@@ -28,7 +28,7 @@ func (m *Machine) connect(now time.Time) {
 // requestConnection sends the CONNECT_REQUEST.
 func (m *Machine) requestConnection(now time.Time) {
 	m.counters.Connects++
-	request := frame.ConnectRequest{Control: m.hpai(), Data: m.hpai(), Layer: frame.LayerLink}
+	request := frame.ConnectRequest{Control: m.hpai(), Data: m.hpai(), Layer: m.cfg.Layer}
 	if !m.peer.basicOnly {
 		request.Fixed = m.cfg.FixedAddress
 	}

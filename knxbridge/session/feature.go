@@ -18,7 +18,7 @@ const minAPDU = 15
 // its bus is there, and how long a telegram may be (KNX 03_08_04 Tunnelling,
 // interface features). Over UDP only its description tells the version.
 func (m *Machine) askFeatures(now time.Time) {
-	if m.peer.mute || (!m.peer.version2 && !m.link.stream) {
+	if m.cfg.Layer != frame.LayerLink || m.peer.mute || (!m.peer.version2 && !m.link.stream) {
 		return
 	}
 	m.link.asks = []frame.Frame{

@@ -18,6 +18,11 @@ type Config struct {
 	// interface that has just died: it comes last.
 	Fallbacks []netip.AddrPort
 
+	// Layer is what the tunnel works on; zero is frame.LayerLink. With
+	// frame.LayerBusmonitor the machine hears every frame of the bus, gives a BusFrame
+	// for each, and takes no writes.
+	Layer frame.Layer
+
 	// Transport carries the session; zero is TransportUDP.
 	Transport Transport
 
@@ -98,6 +103,9 @@ type link struct {
 func New(cfg Config, rnd func() float64) *Machine {
 	if cfg.StopTimeout <= 0 || cfg.StopTimeout > disconnectTimeout {
 		cfg.StopTimeout = disconnectTimeout
+	}
+	if cfg.Layer == 0 {
+		cfg.Layer = frame.LayerLink
 	}
 	m := &Machine{cfg: cfg, rnd: rnd, retry: retryBackoff, slots: slotsBackoff}
 	for _, addr := range append([]netip.AddrPort{cfg.Control}, cfg.Fallbacks...) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Output is something the machine wants done or known: one of Send, Dial, Hangup,
-// Telegram, Result, StateChanged and Stopped. What it holds belongs to the receiver.
+// Telegram, BusFrame, Result, StateChanged and Stopped. What it holds belongs to the receiver.
 type Output interface{ output() }
 
 // Send is a frame to be sent now: as a datagram to To, or with Stream on the TCP
@@ -37,6 +37,10 @@ type Telegram struct {
 	LData frame.LData
 	Own   bool
 }
+
+// BusFrame is a frame or an acknowledgement that the bus carried, heard on the
+// busmonitor layer.
+type BusFrame struct{ Busmonitor frame.Busmonitor }
 
 // Result answers a Write. Each Write gets exactly one.
 type Result struct {
@@ -74,6 +78,7 @@ func (Send) output()         {}
 func (Dial) output()         {}
 func (Hangup) output()       {}
 func (Telegram) output()     {}
+func (BusFrame) output()     {}
 func (Result) output()       {}
 func (StateChanged) output() {}
 func (Stopped) output()      {}
@@ -161,6 +166,7 @@ type Counters struct {
 	OwnTelegrams       uint64 // own writes confirmed
 	Negative           uint64 // negative confirmations
 	Unconfirmed        uint64 // writes without a confirmation
+	BusFrames          uint64 // frames heard on the busmonitor layer
 	Failovers          uint64 // attempts that went on to another interface at once
 	Features           uint64 // answers and news about features of the interface
 	OtherFrames        uint64 // valid cEMI frames that are no group telegrams
@@ -178,6 +184,7 @@ func (c Counters) Plus(other Counters) Counters {
 	c.Connects += other.Connects
 	c.Sessions += other.Sessions
 	c.SlotsRefused += other.SlotsRefused
+	c.BusFrames += other.BusFrames
 	c.Failovers += other.Failovers
 	c.Features += other.Features
 	c.Heartbeats += other.Heartbeats

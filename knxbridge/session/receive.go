@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
@@ -111,6 +112,10 @@ func (m *Machine) ack(sequence uint8) {
 
 // onCEMI takes the content of a request that was acknowledged.
 func (m *Machine) onCEMI(now time.Time, cemi []byte) {
+	if m.cfg.Layer == frame.LayerBusmonitor {
+		m.onBusmonitor(cemi)
+		return
+	}
 	data, err := frame.ParseLData(cemi)
 	switch {
 	case err != nil:
@@ -126,6 +131,18 @@ func (m *Machine) onCEMI(now time.Time, cemi []byte) {
 	default:
 		m.counters.OtherFrames++
 	}
+}
+
+// onBusmonitor takes a frame that the bus carried.
+func (m *Machine) onBusmonitor(cemi []byte) {
+	heard, err := frame.ParseBusmonitor(cemi)
+	if err != nil {
+		m.counters.Unparsable++
+		return
+	}
+	m.counters.BusFrames++
+	heard.Frame = slices.Clone(heard.Frame)
+	m.emit(BusFrame{heard})
 }
 
 // publish emits a telegram with data of its own: the datagram's buffer is reused.

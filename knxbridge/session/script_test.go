@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write the outputs of the golden scrip
 // script is blocks of commands, "----", and what the machine did, to the next
 // empty line. The commands are:
 //
-//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp]   a new machine
+//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp] [layer=busmonitor]   a new machine
 //	start | stop | kick
 //	at +DURATION          time passes; what is due on the way is done when due
 //	late +DURATION        time passes, and only then what is due is done
@@ -208,6 +208,9 @@ func (p *player) runConfig(a arguments) error {
 		cfg.Fallbacks = []netip.AddrPort{addr}
 	}
 	cfg.Transport = map[string]Transport{"auto": TransportAuto, "tcp": TransportTCP}[a["transport"]]
+	if a["layer"] == "busmonitor" {
+		cfg.Layer = frame.LayerBusmonitor
+	}
 	p.config(cfg)
 	return err
 }
@@ -446,6 +449,9 @@ func (p *player) render(o Output) string {
 			text += " own"
 		}
 		return text
+	case BusFrame:
+		b := o.Busmonitor
+		return fmt.Sprintf("busmonitor %X seq=%d time=%d lost=%v", b.Frame, b.Sequence, b.Timestamp, b.Lost)
 	case Result:
 		text := fmt.Sprintf("result %d %s", o.ID, o.Outcome)
 		if o.Err != nil {

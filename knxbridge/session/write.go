@@ -67,7 +67,7 @@ type outgoing struct {
 // Ready reports if Write would send at once: the session is ONLINE, and no
 // other write is under way. The bus takes one telegram after the other.
 func (m *Machine) Ready() bool {
-	return m.phase == phaseUp && m.link.doubts == 0 && !m.write.active && len(m.link.asks) == 0
+	return m.cfg.Layer == frame.LayerLink && m.phase == phaseUp && m.link.doubts == 0 && !m.write.active && len(m.link.asks) == 0
 }
 
 // Write sends a telegram. Its Result follows: NotSent at once when the machine

@@ -74,6 +74,7 @@ func (s *Server) appear(now time.Time, origin Origin, c *channel, l frame.LData,
 	}
 	t.LData.Message = frame.LDataInd
 	s.recordBus(t)
+	s.monitor(now, l, failed)
 	return s.numbers
 }
 
@@ -84,7 +85,7 @@ func (s *Server) forward(now time.Time, sender *channel, l frame.LData, number u
 	}
 	var cemi []byte // shared by all channels
 	for _, c := range s.channels {
-		if c == sender || s.faults.BusDown {
+		if c == sender || c.monitors || s.faults.BusDown {
 			continue
 		}
 		if cemi == nil {

@@ -13,6 +13,7 @@ type channel struct {
 	number   uint8
 	session  uint64 // counts the channels of the server: numbers come again
 	slot     int
+	monitors bool // on the busmonitor layer: it hears all frames, and no telegrams
 	assigned frame.IndividualAddress
 	control  endpoint // where the client is told about the channel
 	data     endpoint // where it gets its telegrams

@@ -54,6 +54,9 @@ type Config struct {
 	Style             Style
 	// TCP offers tunnelling over TCP too, with StyleCalimero: see Accept.
 	TCP bool
+	// NoBusmonitor refuses the busmonitor layer; else one client can have it, beside
+	// those that have telegrams.
+	NoBusmonitor bool
 	// MaxAPDU is the longest APDU that the bus carries, in octets. A longer one gets
 	// a negative confirmation. Zero means 254, less than 15 means 15.
 	MaxAPDU int

@@ -66,6 +66,7 @@ func (s *Server) onConnect(now time.Time, from endpoint, r frame.ConnectRequest)
 	c := &channel{
 		number:   s.channelNumber(),
 		session:  s.counts.Granted,
+		monitors: r.Layer == frame.LayerBusmonitor,
 		slot:     slot,
 		assigned: s.tunnelAddress(slot),
 		control:  control,
@@ -91,8 +92,10 @@ func (s *Server) admit(from endpoint, r frame.ConnectRequest) (slot int, status 
 		return 0, s.faults.Refuse
 	case r.Control.TCP != from.tcp || r.Data.TCP != from.tcp:
 		return 0, frame.StatusHostProtocolType
-	case r.Layer != frame.LayerLink:
+	case r.Layer != frame.LayerLink && (r.Layer != frame.LayerBusmonitor || s.cfg.NoBusmonitor):
 		return 0, frame.StatusTunnellingLayer
+	case r.Layer == frame.LayerBusmonitor && s.monitored():
+		return 0, frame.StatusNoMoreConnections
 	case r.Fixed != 0 && s.cfg.Style == StyleKnxd:
 		return 0, frame.StatusConnectionType
 	case s.faults.Full || len(s.channels) >= s.cfg.Slots:

@@ -32,6 +32,10 @@ type Faults struct {
 	// those who asked for news of it are told; heartbeats do not.
 	BusDown bool
 
+	// Nacks and Busies: a device finds a telegram broken, or cannot take it. It is sent
+	// again, and acknowledged then. Only a busmonitor hears of it.
+	Nacks, Busies int
+
 	// LoseAcks: our ACKs of a client's request are not sent. The request counts.
 	LoseAcks int
 	// IgnoreAcks: the client's ACKs are not seen, so that its telegram comes again.
@@ -72,7 +76,7 @@ const (
 
 // faultCounters count the chances of the faults that hit every nth.
 type faultCounters struct {
-	lostAcks, ignoredAcks                                 uint64
+	nacks, busies, lostAcks, ignoredAcks                  uint64
 	wrongSequence, duplicates, foreign, malformed, broken uint64
 }
 

@@ -69,6 +69,7 @@ const (
 	ContentNegative                    // negative L_Data.con
 	ContentFeature                     // answer to a feature request
 	ContentFeatureInfo                 // news of a feature
+	ContentBusmonitor                  // L_Busmon.ind
 	ContentBroken                      // cEMI that makes no sense: Faults.Broken
 )
 
@@ -85,6 +86,8 @@ func (c Content) String() string {
 		return "feature"
 	case ContentFeatureInfo:
 		return "feature info"
+	case ContentBusmonitor:
+		return "busmonitor"
 	default:
 		return "broken"
 	}

@@ -37,6 +37,7 @@ const maxSteps = 1000
 //	refuse STATUS, heartbeat STATUS  with a status such as 0x24
 //	long-refusals                    refusals of 20 bytes
 //	bus-down                         as in Faults
+//	nacks N, busies N                of every Nth telegram, as in Faults
 //	lose-acks N, ignore-acks N       every Nth
 //	negative-confirmations, no-confirmations, anonymous-confirmations
 //	late-confirmations DURATION      each held back so long
@@ -93,6 +94,8 @@ var scriptedFaults = []scripted{
 	{"long-refusals", nil, func(f *Faults, v int64) { f.LongRefusals = v != 0 }},
 	{"heartbeat", parseStatus, func(f *Faults, v int64) { f.Heartbeat = frame.Status(v) }},
 	{"bus-down", nil, func(f *Faults, v int64) { f.BusDown = v != 0 }},
+	{"nacks", parseCount, func(f *Faults, v int64) { f.Nacks = int(v) }},
+	{"busies", parseCount, func(f *Faults, v int64) { f.Busies = int(v) }},
 	{"lose-acks", parseCount, func(f *Faults, v int64) { f.LoseAcks = int(v) }},
 	{"ignore-acks", parseCount, func(f *Faults, v int64) { f.IgnoreAcks = int(v) }},
 	{"negative-confirmations", nil, func(f *Faults, v int64) { f.Confirmation = ConfirmNegative * Confirmation(v) }},

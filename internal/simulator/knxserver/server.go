@@ -30,6 +30,7 @@ type Server struct {
 	pending []reaction // each object at most once as an answer and once by itself
 	tickAt  time.Time  // when the next object sends by itself; zero: never
 	numbers uint64     // telegrams so far
+	heard   uint8      // frames that the busmonitor heard, modulo 8
 
 	// What goes wrong.
 	faults Faults

@@ -60,7 +60,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := newDesk(t, Config{Style: tt.style})
+			d := newDesk(t, Config{Style: tt.style, NoBusmonitor: true})
 			d.connectFrom(otherAddr) // has 1.1.241
 			d.send(tt.request)
 			got := d.heard()

@@ -44,7 +44,7 @@ func (s *Server) ack(c *channel, sequence uint8) {
 // onCEMI takes the content of a request that was acknowledged.
 func (s *Server) onCEMI(now time.Time, c *channel, cemi []byte) {
 	l, err := frame.ParseLData(cemi)
-	if err != nil || l.Message != frame.LDataReq {
+	if c.monitors || err != nil || l.Message != frame.LDataReq {
 		s.counts.Unusable++
 		return
 	}
