@@ -141,9 +141,9 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 			NatMode:           natMode(b.KNX.NAT),
 			Transport:         knxfleetv1.Transport_TRANSPORT_UDP,
 			IndividualAddress: addressText(b.KNX.IndividualAddress),
-			WritesPerSecond:   uint32(b.KNX.WritesPerSecond), //nolint:gosec // at most 50
+			WritesPerSecond:   uint32(b.KNX.WritesPerSecond),
 			ReadOnStart:       b.ReadOnStart.Addresses,
-			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond), //nolint:gosec // at most 10
+			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond),
 		},
 		Etag:       b.Etag(),
 		Generation: b.Generation,

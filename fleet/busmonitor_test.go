@@ -50,6 +50,12 @@ func (w *world) listen(dataOnly bool) *listener {
 	return l
 }
 
+func (l *listener) told() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 func (l *listener) heard() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,8 +68,8 @@ func TestBusmonitor(t *testing.T) {
 	inWorld(t, lit(t), func(t *testing.T, w *world) {
 		all := w.listen(false)
 		time.Sleep(time.Second)
-		if all.calls != 1 {
-			t.Errorf("told %d times that it listens, want once", all.calls)
+		if n := all.told(); n != 1 {
+			t.Errorf("told %d times that it listens, want once", n)
 		}
 		if err := w.listen(false).stop(); !errors.Is(err, ErrMonitored) {
 			t.Errorf("a second one: %v", err)

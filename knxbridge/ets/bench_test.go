@@ -56,8 +56,8 @@ func largeProject(tb testing.TB) (data []byte, unpacked int64) {
 
 // TestLargeProject reads it in seconds, also on a slow machine.
 func TestLargeProject(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+	if testing.Short() || raceDetector {
+		t.Skip("takes seconds, and minutes with the race detector")
 	}
 	data, _ := largeProject(t)
 	began := time.Now()

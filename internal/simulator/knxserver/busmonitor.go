@@ -36,7 +36,7 @@ func (s *Server) monitor(now time.Time, l frame.LData, failed bool) {
 	}
 	show := func(raw []byte) {
 		s.heard++
-		ticks := uint16(now.Sub(s.started) / (time.Second / busTicks)) //nolint:gosec // it wraps
+		ticks := uint16(now.Sub(s.started) / (time.Second / busTicks)) // it wraps
 		heard := frame.Busmonitor{Sequence: s.heard & 7, Timestamp: uint32(ticks), Frame: raw}
 		for _, c := range s.channels {
 			if c.monitors {
