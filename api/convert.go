@@ -73,18 +73,16 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	if k.GetEndpoint() == "" {
 		return knx, invalid("knx.endpoint", "is missing; want the KNX interface's address in the building, such as 192.168.1.3:3671")
 	}
-	switch {
-	case k.GetFallbackEndpoint() != "", k.GetProbe() != "", k.GetProbeInterval() != nil:
-		return knx, notBuilt("fallback_endpoint and probe of knx")
-	case k.GetTransport() == knxfleetv1.Transport_TRANSPORT_TCP:
-		return knx, notBuilt("KNXnet/IP over TCP (knx.transport)")
+	if k.GetProbe() != "" || k.GetProbeInterval() != nil {
+		return knx, notBuilt("probe of knx")
 	}
-	if knx.Interface, err = netip.ParseAddrPort(k.GetEndpoint()); err != nil {
-		addr, err := netip.ParseAddr(k.GetEndpoint())
-		if err != nil {
-			return knx, invalid("knx.endpoint", "%s is no address; want the KNX interface's address in the building, such as 192.168.1.3:3671", registry.Quote(k.GetEndpoint()))
+	if knx.Interface, err = interfaceAt("knx.endpoint", k.GetEndpoint()); err != nil {
+		return knx, err
+	}
+	if k.GetFallbackEndpoint() != "" {
+		if knx.Fallback, err = interfaceAt("knx.fallback_endpoint", k.GetFallbackEndpoint()); err != nil {
+			return knx, err
 		}
-		knx.Interface = netip.AddrPortFrom(addr, registry.DefaultPort)
 	}
 	switch mode := k.GetNatMode(); mode {
 	case knxfleetv1.NatMode_NAT_MODE_UNSPECIFIED, knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK:
@@ -93,8 +91,14 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	default:
 		return knx, invalid("knx.nat_mode", "%d is no mode; want ROUTE_BACK or EXPLICIT", mode)
 	}
-	if _, known := knxfleetv1.Transport_name[int32(k.GetTransport())]; !known {
-		return knx, invalid("knx.transport", "%d is no transport; want AUTO or UDP", k.GetTransport())
+	switch t := k.GetTransport(); t {
+	case knxfleetv1.Transport_TRANSPORT_UNSPECIFIED, knxfleetv1.Transport_TRANSPORT_AUTO:
+	case knxfleetv1.Transport_TRANSPORT_UDP:
+		knx.Transport = registry.TransportUDP
+	case knxfleetv1.Transport_TRANSPORT_TCP:
+		knx.Transport = registry.TransportTCP
+	default:
+		return knx, invalid("knx.transport", "%d is no transport; want AUTO, UDP or TCP", t)
 	}
 	knx.WritesPerSecond = limited(k.GetWritesPerSecond())
 	if text := k.GetIndividualAddress(); text != "" {
@@ -103,6 +107,18 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 		}
 	}
 	return knx, nil
+}
+
+// interfaceAt reads the address of a KNX interface.
+func interfaceAt(field, text string) (netip.AddrPort, error) {
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.AddrPort{}, invalid(field, "%s is no address; want the KNX interface's address in the building, such as 192.168.1.3:3671", registry.Quote(text))
+	}
+	return netip.AddrPortFrom(addr, registry.DefaultPort), nil
 }
 
 // readOnStart checks the patterns; how many there are and the pace are the
@@ -139,7 +155,8 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 		Knx: &knxfleetv1.KnxConfig{
 			Endpoint:          b.KNX.Interface.String(),
 			NatMode:           natMode(b.KNX.NAT),
-			Transport:         knxfleetv1.Transport_TRANSPORT_UDP,
+			FallbackEndpoint:  fallbackText(b.KNX.Fallback),
+			Transport:         transportToProto(b.KNX.Transport),
 			IndividualAddress: addressText(b.KNX.IndividualAddress),
 			WritesPerSecond:   uint32(b.KNX.WritesPerSecond),
 			ReadOnStart:       b.ReadOnStart.Addresses,
@@ -170,7 +187,11 @@ func statusToProto(s fleet.Status) *knxfleetv1.BuildingStatus {
 		Counters:           countersToProto(s.Counters),
 		Pacing:             pacingToProto(s.Counters.Pacing()),
 	}
-	if s.Interface != "" {
+	switch {
+	case s.Interface == "":
+	case s.TCP:
+		status.KnxTransport = "tcp"
+	default:
 		status.KnxTransport = "udp"
 	}
 	return status
@@ -215,6 +236,24 @@ func natMode(n registry.NAT) knxfleetv1.NatMode {
 		return knxfleetv1.NatMode_NAT_MODE_EXPLICIT
 	}
 	return knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK
+}
+
+func fallbackText(at netip.AddrPort) string {
+	if !at.IsValid() {
+		return ""
+	}
+	return at.String()
+}
+
+func transportToProto(t registry.Transport) knxfleetv1.Transport {
+	switch t {
+	case registry.TransportUDP:
+		return knxfleetv1.Transport_TRANSPORT_UDP
+	case registry.TransportTCP:
+		return knxfleetv1.Transport_TRANSPORT_TCP
+	default:
+		return knxfleetv1.Transport_TRANSPORT_AUTO
+	}
 }
 
 func addressText(a frame.IndividualAddress) string {

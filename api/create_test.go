@@ -79,6 +79,7 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	wanted := g.building("hq")
 	wanted.Knx.NatMode = knxfleetv1.NatMode_NAT_MODE_EXPLICIT
 	wanted.Knx.IndividualAddress = "1.1.250"
+	wanted.Knx.FallbackEndpoint, wanted.Knx.Transport = strings.Replace(wanted.GetKnx().GetEndpoint(), ".3", ".4", 1), knxfleetv1.Transport_TRANSPORT_TCP
 	wanted.Knx.ReadOnStart, wanted.Knx.ReadsPerSecond, wanted.Knx.WritesPerSecond = []string{"1/*/*"}, 5, 10
 	b := g.create(t, wanted)
 	kept, err := g.registry.Get(t.Context(), "hq")
@@ -91,6 +92,9 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	}
 	if k := b.GetKnx(); len(k.GetReadOnStart()) != 1 || k.GetReadsPerSecond() != 5 || k.GetWritesPerSecond() != 10 || k.GetNatMode() != knxfleetv1.NatMode_NAT_MODE_EXPLICIT || k.GetIndividualAddress() != "1.1.250" {
 		t.Errorf("KNX settings %v", k)
+	}
+	if k := b.GetKnx(); k.GetFallbackEndpoint() == "" || k.GetFallbackEndpoint() == k.GetEndpoint() || k.GetTransport() != knxfleetv1.Transport_TRANSPORT_TCP {
+		t.Errorf("interfaces %v", k)
 	}
 	got, err := g.buildings.GetBuilding(t.Context(), &knxfleetv1.GetBuildingRequest{Id: "hq"})
 	noError(t, err)
@@ -211,6 +215,8 @@ func TestCreateNamesTheWrongField(t *testing.T) {
 		{"a KNX interface by name", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = "knx.local" }},
 		{"a KNX interface outside", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = "10.0.0.3" }},
 		{"a KNX interface with a key for an address", "knx.endpoint", func(b *knxfleetv1.Building) { b.Knx.Endpoint = key.Base64() }},
+		{"a fallback outside", "knx.fallback_endpoint", func(b *knxfleetv1.Building) { b.Knx.FallbackEndpoint = "10.0.0.3" }},
+		{"a fallback by name", "knx.fallback_endpoint", func(b *knxfleetv1.Building) { b.Knx.FallbackEndpoint = "knx.local" }},
 		{"a pattern to read", "knx.read_on_start", func(b *knxfleetv1.Building) { b.Knx.ReadOnStart = []string{"1/*/300"} }},
 		{"too many to read", "knx.read_on_start", func(b *knxfleetv1.Building) { b.Knx.ReadOnStart = slices.Repeat([]string{"1/2/3"}, 101) }},
 		{"a pace of reads", "knx.reads_per_second", func(b *knxfleetv1.Building) { b.Knx.ReadsPerSecond = 11 }},
@@ -254,10 +260,9 @@ func TestErrorsStaySmall(t *testing.T) {
 func TestCreateTellsWhatIsNotBuilt(t *testing.T) {
 	g := start(t)
 	for name, spoil := range map[string]func(b *knxfleetv1.Building){
-		"limits":   func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 3} },
-		"journal":  func(b *knxfleetv1.Building) { b.Journal = &knxfleetv1.JournalConfig{Off: true} },
-		"TCP":      func(b *knxfleetv1.Building) { b.Knx.Transport = knxfleetv1.Transport_TRANSPORT_TCP },
-		"fallback": func(b *knxfleetv1.Building) { b.Knx.FallbackEndpoint = "192.168.1.4" },
+		"limits":  func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 3} },
+		"journal": func(b *knxfleetv1.Building) { b.Journal = &knxfleetv1.JournalConfig{Off: true} },
+		"probe":   func(b *knxfleetv1.Building) { b.Knx.Probe = "1/2/3" },
 	} {
 		b := g.building("hq")
 		spoil(b)

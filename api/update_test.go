@@ -102,7 +102,7 @@ func TestUpdateByMask(t *testing.T) {
 			}
 		}},
 		{"knx", &knxfleetv1.Building{Knx: &knxfleetv1.KnxConfig{Endpoint: "192.168.1.9:1"}}, func(b *knxfleetv1.Building) {
-			b.Knx = &knxfleetv1.KnxConfig{Endpoint: "192.168.1.9:1", NatMode: knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK, Transport: knxfleetv1.Transport_TRANSPORT_UDP}
+			b.Knx = &knxfleetv1.KnxConfig{Endpoint: "192.168.1.9:1", NatMode: knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK, Transport: knxfleetv1.Transport_TRANSPORT_AUTO}
 		}},
 		{"knx.nat_mode,knx.individual_address,knx.transport", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) {
 			b.Knx.NatMode, b.Knx.IndividualAddress = knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK, ""

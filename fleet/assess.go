@@ -66,7 +66,7 @@ func (s *site) assess(now time.Time, lookupErr error, answering bool) Status {
 	status.Reason, status.Message, status.RetryAt = string(knx.Reason), knx.Message, knx.RetryAt
 	if knx.Assigned != 0 {
 		status.Assigned = knx.Assigned.String()
-		status.Interface = s.applied.KNX.Interface.String()
+		status.Interface, status.TCP = knx.Interface.String(), knx.TCP
 	}
 	return status
 }

@@ -70,7 +70,7 @@ func (s *sessions) follow(next *connection) {
 func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- error) {
 	ctx, stop := context.WithCancel(ctx)
 	next := &connection{
-		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), Random: s.rnd}, s.listenAt(localPort), s, s.log),
+		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), Random: s.rnd, Dial: s.stack.DialTCP}, s.listenAt(localPort), s, s.log),
 		ended:  make(chan struct{}),
 	}
 	s.session.Store(nil)
@@ -124,15 +124,23 @@ func (f freshSocket) WriteTo(b []byte, to netip.AddrPort) error {
 	return f.UDPConn.WriteTo(b, to)
 }
 
+// transports are the session's, by those of the registry. With auto the interface's
+// description tells whether it speaks TCP, and whether it has features, and so says
+// when its bus is down.
+var transports = [...]session.Transport{
+	registry.TransportAuto: session.TransportAuto, registry.TransportUDP: session.TransportUDP, registry.TransportTCP: session.TransportTCP,
+}
+
 func (s *site) sessionConfig() session.Config { return s.sessionConfigOf(s.applied) }
 
 func (s *site) sessionConfigOf(b *registry.Building) session.Config {
 	knx := b.KNX
 	config := session.Config{
 		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience,
-		// The interface's description tells if it has features, and so if it says when
-		// its bus is down. TCP is not taken: the bridge has no Dial.
-		Transport: session.TransportAuto,
+		Transport: transports[knx.Transport],
+	}
+	if knx.Fallback.IsValid() {
+		config.Fallbacks = []netip.AddrPort{knx.Fallback}
 	}
 	if knx.NAT == registry.NATExplicit {
 		for _, p := range b.Tunnel.Addresses {

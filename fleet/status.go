@@ -88,6 +88,8 @@ type Status struct {
 	Endpoint string
 	// Interface is the KNX interface in use; empty without a session.
 	Interface string
+	// TCP: the session is carried by TCP.
+	TCP bool
 	// Assigned is the individual address that the interface gave us; empty
 	// without a session.
 	Assigned string

@@ -32,6 +32,8 @@ type buildingsUpdateCmd struct {
 	Keepalive          *time.Duration    `help:"Send an empty packet after this silence; 0s never does." placeholder:"25s"`
 	MTU                *uint32           `name:"mtu" help:"Largest packet inside the tunnel, in bytes." placeholder:"1420"`
 	KNX                *string           `name:"knx" help:"Address of the KNX IP interface in the building's LAN." placeholder:"IP[:PORT]"`
+	KNXFallback        *string           `name:"knx-fallback" help:"Address of another interface on the same bus, for when the first does not answer; empty for none." placeholder:"IP[:PORT]"`
+	Transport          *string           `enum:"auto,udp,tcp" help:"How the KNX session is carried: auto, udp or tcp."`
 	NATMode            *string           `name:"nat-mode" enum:"route-back,explicit" help:"What the interface is told about our address: route-back or explicit."`
 	IndividualAddress  *string           `help:"Individual address to ask the interface for; empty leaves it the choice." placeholder:"1.1.250"`
 	ReadOnStart        []string          `help:"Group addresses, or patterns of those in the table, to read whenever the building comes online; - for none." placeholder:"ADDRESS,…"`
@@ -120,6 +122,11 @@ func (c *buildingsUpdateCmd) change(s *streams) (*knxfleetv1.Building, []string,
 	text("tunnel.endpoint", c.Endpoint, &tunnel.Endpoint)
 	text("tunnel.peer_public_key", c.PeerPublicKey, &tunnel.PeerPublicKey)
 	text("knx.endpoint", c.KNX, &knx.Endpoint)
+	text("knx.fallback_endpoint", c.KNXFallback, &knx.FallbackEndpoint)
+	if c.Transport != nil {
+		knx.Transport = knxfleetv1.Transport(knxfleetv1.Transport_value["TRANSPORT_"+strings.ToUpper(*c.Transport)])
+		paths = append(paths, "knx.transport")
+	}
 	text("knx.individual_address", c.IndividualAddress, &knx.IndividualAddress)
 	list("knx.read_on_start", c.ReadOnStart, &knx.ReadOnStart)
 	if slices.Equal(c.ReadOnStart, []string{"-"}) {

@@ -53,6 +53,11 @@ type KNX struct {
 	// Interface is the interface's control endpoint, an IPv4 address inside
 	// Tunnel.AllowedIPs. Port 0 means DefaultPort.
 	Interface netip.AddrPort
+	// Fallback, when valid, is another interface on the same bus, which is used while
+	// the first one does not answer; in the form of Interface.
+	Fallback netip.AddrPort
+	// Transport carries the session.
+	Transport Transport
 	// NAT is what the interface is told about the address to answer to.
 	NAT NAT
 	// IndividualAddress, when not zero, is asked of the interface (extended CRI
@@ -71,6 +76,19 @@ type ReadOnStart struct {
 	// PerSecond is the pace, 1 to 10; 0 is 2.
 	PerSecond int
 }
+
+// Transport carries a KNX session. The zero value suits all.
+type Transport uint8
+
+// The transports.
+const (
+	// TransportAuto is TCP where the interface's description offers it, else UDP.
+	TransportAuto Transport = iota
+	// TransportUDP is what every interface speaks.
+	TransportUDP
+	// TransportTCP is for interfaces with tunnelling v2 only.
+	TransportTCP
+)
 
 // NAT is what a KNX interface is told about the address to answer to. The zero
 // value suits most.
@@ -114,6 +132,9 @@ func (b Building) Clone() Building {
 func (b *Building) SetDefaults() {
 	if b.KNX.Interface.IsValid() && b.KNX.Interface.Port() == 0 {
 		b.KNX.Interface = netip.AddrPortFrom(b.KNX.Interface.Addr(), DefaultPort)
+	}
+	if b.KNX.Fallback.IsValid() && b.KNX.Fallback.Port() == 0 {
+		b.KNX.Fallback = netip.AddrPortFrom(b.KNX.Fallback.Addr(), DefaultPort)
 	}
 	if b.Tunnel.MTU == 0 {
 		b.Tunnel.MTU = tunnel.DefaultMTU

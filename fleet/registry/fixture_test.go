@@ -69,6 +69,8 @@ func full(id string) Building {
 		},
 		KNX: KNX{
 			Interface:         netip.MustParseAddrPort("192.168.1.3:3671"),
+			Fallback:          netip.MustParseAddrPort("192.168.1.4:3671"),
+			Transport:         TransportTCP,
 			NAT:               NATExplicit,
 			IndividualAddress: 0x11FA,
 			WritesPerSecond:   10,

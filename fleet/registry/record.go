@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/knxfleet/knxfleet/internal/engine"
@@ -48,6 +49,8 @@ type tunnelRecord struct {
 
 type knxRecord struct {
 	Interface         netip.AddrPort `json:"endpoint"`
+	Fallback          netip.AddrPort `json:"fallbackEndpoint,omitzero"`
+	Transport         string         `json:"transport,omitempty"`         // "udp" or "tcp"; absent: as the interface describes itself
 	NAT               string         `json:"natMode,omitempty"`           // "explicit"; absent: route-back
 	IndividualAddress string         `json:"individualAddress,omitempty"` // such as 1.1.250; absent: the interface chooses
 	WritesPerSecond   int            `json:"writesPerSecond,omitempty"`   // absent: the default
@@ -56,6 +59,9 @@ type knxRecord struct {
 }
 
 const natExplicit = "explicit"
+
+// transportNames are those of the record, by Transport.
+var transportNames = [...]string{TransportAuto: "", TransportUDP: "udp", TransportTCP: "tcp"}
 
 // The fields that are sealed, as the associated data names them.
 const (
@@ -93,7 +99,7 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 			Keepalive:    uint16(b.Tunnel.Keepalive / time.Second),
 		},
 		KNX: knxRecord{
-			Interface: b.KNX.Interface, WritesPerSecond: b.KNX.WritesPerSecond,
+			Interface: b.KNX.Interface, Fallback: b.KNX.Fallback, Transport: transportNames[b.KNX.Transport], WritesPerSecond: b.KNX.WritesPerSecond,
 			ReadOnStart: b.ReadOnStart.Addresses, ReadsPerSecond: b.ReadOnStart.PerSecond,
 		},
 		CreatedAt:  b.CreatedAt,
@@ -141,7 +147,7 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 			AllowedIPs: r.Tunnel.AllowedIPs,
 			Keepalive:  time.Duration(r.Tunnel.Keepalive) * time.Second,
 		},
-		KNX:         KNX{Interface: r.KNX.Interface, WritesPerSecond: r.KNX.WritesPerSecond},
+		KNX:         KNX{Interface: r.KNX.Interface, Fallback: r.KNX.Fallback, WritesPerSecond: r.KNX.WritesPerSecond},
 		ReadOnStart: ReadOnStart{Addresses: r.KNX.ReadOnStart, PerSecond: r.KNX.ReadsPerSecond},
 		CreatedAt:   r.CreatedAt.UTC(),
 		UpdatedAt:   r.UpdatedAt.UTC(),
@@ -156,6 +162,11 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 			return Building{}, fmt.Errorf("its record is damaged: %w", err)
 		}
 	}
+	transport := slices.Index(transportNames[:], r.KNX.Transport)
+	if transport < 0 {
+		return Building{}, fmt.Errorf("its record is damaged: unknown transport %.80q", r.KNX.Transport)
+	}
+	b.KNX.Transport = Transport(transport)
 	switch r.KNX.NAT {
 	case "":
 	case natExplicit:

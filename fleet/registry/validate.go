@@ -135,11 +135,33 @@ func validateTunnel(cfg tunnel.Config) error {
 }
 
 func validateKNX(knx KNX, cfg tunnel.Config) error {
+	if err := validateInterface("knx.endpoint", knx.Interface, cfg); err != nil {
+		return err
+	}
+	if knx.Fallback != (netip.AddrPort{}) {
+		if err := validateInterface("knx.fallback_endpoint", knx.Fallback, cfg); err != nil {
+			return err
+		}
+	}
+	switch {
+	case knx.Fallback == knx.Interface:
+		return &FieldError{"knx.fallback_endpoint", "is the interface of knx.endpoint; want another one on the same bus, or none"}
+	case knx.WritesPerSecond < 0 || knx.WritesPerSecond > maxWriteRate:
+		return &FieldError{"knx.writes_per_second", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default: a TP1 line carries 20 to 50 telegrams a second in all", knx.WritesPerSecond, maxWriteRate)}
+	case knx.NAT > NATExplicit:
+		return &FieldError{"knx.nat_mode", "is unknown; want route-back or explicit"}
+	case knx.Transport > TransportTCP:
+		return &FieldError{"knx.transport", "is unknown; want auto, udp or tcp"}
+	}
+	return nil
+}
+
+func validateInterface(field string, at netip.AddrPort, cfg tunnel.Config) error {
 	wrong := func(format string, v ...any) error {
-		return &FieldError{"knx.endpoint", fmt.Sprintf(format, v...)}
+		return &FieldError{field, fmt.Sprintf(format, v...)}
 	}
 	const want = "want the KNX interface's IPv4 address in the building, such as 192.168.1.3:3671"
-	addr := knx.Interface.Addr()
+	addr := at.Addr()
 	switch {
 	case !addr.IsValid():
 		return wrong("is missing; %s", want)
@@ -147,7 +169,7 @@ func validateKNX(knx KNX, cfg tunnel.Config) error {
 		return wrong("%s is an IPv6 address, and KNXnet/IP knows none; %s", addr, want)
 	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return wrong("%s is not the address of one device; %s", addr, want)
-	case knx.Interface.Port() == 0:
+	case at.Port() == 0:
 		return wrong("port 0 is none; want 1 to 65535, usually %d", DefaultPort)
 	case !slices.ContainsFunc(cfg.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(addr) }):
 		return wrong("%s is not inside tunnel.allowed_ips (%s): correct the address, or add its network there", addr, some(cfg.AllowedIPs))
@@ -155,10 +177,6 @@ func validateKNX(knx KNX, cfg tunnel.Config) error {
 		return wrong("%s is our own address in the tunnel; %s", addr, want)
 	case !slices.ContainsFunc(cfg.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }):
 		return &FieldError{"tunnel.addresses", fmt.Sprintf("no IPv4 address is among them, from which %s could be reached; add one", addr)}
-	case knx.WritesPerSecond < 0 || knx.WritesPerSecond > maxWriteRate:
-		return &FieldError{"knx.writes_per_second", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default: a TP1 line carries 20 to 50 telegrams a second in all", knx.WritesPerSecond, maxWriteRate)}
-	case knx.NAT > NATExplicit:
-		return &FieldError{"knx.nat_mode", "is unknown; want route-back or explicit"}
 	}
 	return nil
 }

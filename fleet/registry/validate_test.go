@@ -66,6 +66,10 @@ func TestValidate(t *testing.T) {
 		"IPv6 interface":     {func(b *Building) { b.KNX.Interface = netip.MustParseAddrPort("[fd00::3]:3671") }, "knx.endpoint", "IPv6"},
 		"multicast":          {func(b *Building) { b.KNX.Interface = netip.MustParseAddrPort("224.0.23.12:3671") }, "knx.endpoint", "one device"},
 		"ourselves":          {func(b *Building) { b.KNX.Interface = netip.MustParseAddrPort("192.168.1.201:3671") }, "knx.endpoint", "our own address"},
+		"no fallback":        {func(b *Building) { b.KNX.Fallback = netip.AddrPort{} }, "", ""},
+		"fallback outside":   {func(b *Building) { b.KNX.Fallback = netip.MustParseAddrPort("10.0.0.3:3671") }, "knx.fallback_endpoint", "not inside tunnel.allowed_ips"},
+		"the same twice":     {func(b *Building) { b.KNX.Fallback = b.KNX.Interface }, "knx.fallback_endpoint", "another one"},
+		"unknown transport":  {func(b *Building) { b.KNX.Transport = 9 }, "knx.transport", "unknown"},
 		"unknown NAT":        {func(b *Building) { b.KNX.NAT = 9 }, "knx.nat_mode", "unknown"},
 	} {
 		b := full("hq")
