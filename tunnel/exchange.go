@@ -152,9 +152,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 	for _, c := range x.conns {
 		readers.Go(func() error { return x.read(c) })
 	}
-	if len(x.conns) == 0 {
-		readers.Go(func() error { <-x.closing; return nil })
-	}
+	readers.Go(x.keepPools)
 	return readers.Wait()
 }
 

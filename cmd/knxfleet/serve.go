@@ -47,6 +47,7 @@ func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err err
 	if c.AffinityStart {
 		ctx = startOnOneCPU(ctx, log)
 	}
+	tuneCollector()
 	if err := c.journalFlags.validate(); err != nil {
 		return err
 	}
