@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"reflect"
@@ -15,9 +16,38 @@ import (
 
 // TestModel compares the registry with a map under random operations.
 func TestModel(t *testing.T) {
+	t.Run("from the store", func(t *testing.T) { testModel(t, func(*Registry) func() { return func() {} }) })
+	t.Run("from memory", func(t *testing.T) { testModel(t, keepWatching) })
+}
+
+// keepWatching runs a watch, which makes lists come from memory, and returns what ends it.
+func keepWatching(r *Registry) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	complete, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.Watch(ctx, func(c Change) error { // nil, or the test ends it by closing the store
+			if c.Type == SnapshotComplete {
+				close(complete)
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-complete:
+	case <-done:
+	}
+	return func() { cancel(); <-done }
+}
+
+func testModel(t *testing.T, watching func(*Registry) (end func())) {
+	t.Helper()
 	dir := t.TempDir()
 	r, e := open(t, dir)
+	end := watching(r)
+	t.Cleanup(func() { end() })
 	reopen := func(t *rapid.T) {
+		end()
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -28,6 +58,7 @@ func TestModel(t *testing.T) {
 		if r, err = Open(t.Context(), Config{Bucket: e.Registry(), Keyset: keysetPath(dir)}); err != nil {
 			t.Fatal(err)
 		}
+		end = watching(r)
 	}
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {

@@ -39,6 +39,7 @@ type Registry struct {
 	bucket *engine.Bucket
 	keys   *keyset.Keyset
 	log    zerolog.Logger
+	mirror mirror
 }
 
 // Open opens the registry with its keyset. It refuses, and changes nothing, when

@@ -38,6 +38,7 @@ func (r *Registry) Create(ctx context.Context, b Building) (Building, error) {
 	if err != nil {
 		return Building{}, failure(b.ID, err)
 	}
+	r.mirror.stored(b)
 	return b, nil
 }
 
@@ -50,9 +51,14 @@ func (r *Registry) Get(ctx context.Context, id string) (Building, error) {
 	return r.decode(entry)
 }
 
-// List returns the buildings that match, sorted by id; a nil match takes all.
-// A building that cannot be read is left out, and logged.
+// List returns the buildings that match, sorted by id; a nil match takes all. They may
+// be shared and must not be changed. A building that cannot be read is left out, and
+// logged. While [Registry.Watch] runs the list comes from memory; it has all that was
+// written through this registry, and what others wrote as far as the watch has told it.
 func (r *Registry) List(ctx context.Context, match func(Building) bool) ([]Building, error) {
+	if buildings, ok := r.mirror.list(match); ok {
+		return buildings, nil
+	}
 	entries, err := r.bucket.List(ctx, buildingPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list the buildings: %w", err)
@@ -107,6 +113,7 @@ func (r *Registry) store(ctx context.Context, p planned) (Building, error) {
 	if err != nil {
 		return Building{}, failure(b.ID, err)
 	}
+	r.mirror.stored(b)
 	return b, nil
 }
 
@@ -164,6 +171,7 @@ func (r *Registry) Delete(ctx context.Context, id string, revision uint64) error
 		}
 		err = r.bucket.Delete(ctx, entry.Key, entry.Revision)
 		if err == nil {
+			r.mirror.deleted(id, entry.Revision)
 			return nil
 		}
 		if attempt == maxAttempts || !errors.Is(err, engine.ErrConflict) {

@@ -42,17 +42,27 @@ type Change struct {
 // fn's error when it returns one, and ErrUnavailable when the store is closed.
 // Stalls of the store's own watch are found and repaired within half a minute.
 func (r *Registry) Watch(ctx context.Context, fn func(Change) error) error {
+	var into *mirror // nil: another watch fills it
+	if r.mirror.follow() {
+		into = &r.mirror
+		defer into.leave()
+	}
 	return r.bucket.Watch(ctx, buildingPrefix, func(event engine.Event) error {
+		id, revision := entryID(event.Entry), event.Entry.Revision
 		switch event.Type {
 		case engine.SnapshotComplete:
+			into.snapshotComplete()
 			return fn(Change{Type: SnapshotComplete})
 		case engine.Deleted:
-			return fn(Change{Type: Deleted, ID: entryID(event.Entry)})
+			into.told(id, nil, revision)
+			return fn(Change{Type: Deleted, ID: id})
 		case engine.Stored:
 			b, err := r.decode(event.Entry)
 			if err != nil {
-				return fn(Change{Type: Unreadable, ID: entryID(event.Entry), Err: err})
+				into.told(id, nil, revision)
+				return fn(Change{Type: Unreadable, ID: id, Err: err})
 			}
+			into.told(id, &b, revision)
 			return fn(Change{Type: Stored, ID: b.ID, Building: b})
 		}
 		return fmt.Errorf("unknown event type %d", event.Type)

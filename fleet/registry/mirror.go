@@ -1,0 +1,122 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
+
+// mirror is the buildings in memory, so that a list of ten thousand does not read each
+// from the store. One watch fills it; this registry's own writes are entered before they
+// return, so that whoever wrote finds what was written. It holds as much as the watch's
+// receiver does, and only while the watch runs.
+type mirror struct {
+	mu        sync.RWMutex
+	following bool // a watch fills it
+	complete  bool // the watch's snapshot was told
+	buildings map[string]mirrored
+	// removed are own deletions that the watch has yet to tell, by the entry's last
+	// revision: what it tells of the building until then is past.
+	removed map[string]uint64
+}
+
+// mirrored is a building and its entry's revision.
+type mirrored struct {
+	building Building
+	revision uint64
+}
+
+// follow makes the caller's watch the one that fills the mirror, and says false when
+// there is one.
+func (m *mirror) follow() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.following {
+		return false
+	}
+	m.following = true
+	m.buildings, m.removed = map[string]mirrored{}, map[string]uint64{}
+	return true
+}
+
+// leave ends what follow began.
+func (m *mirror) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.following, m.complete = false, false
+	m.buildings, m.removed = nil, nil
+}
+
+// snapshotComplete lets lists come from the mirror. Like told, it does nothing with the
+// nil mirror.
+func (m *mirror) snapshotComplete() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.complete = true
+}
+
+// told enters what the watch told of a building: nil when it is deleted or cannot be read.
+func (m *mirror) told(id string, b *Building, revision uint64) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// A watch tells in the order of revisions.
+	for other, last := range m.removed {
+		if last < revision {
+			delete(m.removed, other)
+		}
+	}
+	if _, deleted := m.removed[id]; deleted || m.buildings[id].revision > revision {
+		return
+	}
+	if b == nil {
+		delete(m.buildings, id)
+		return
+	}
+	m.buildings[id] = mirrored{b.Clone(), revision}
+}
+
+// stored enters an own write.
+func (m *mirror) stored(b Building) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.following || m.buildings[b.ID].revision > b.Revision {
+		return
+	}
+	delete(m.removed, b.ID)
+	m.buildings[b.ID] = mirrored{b.Clone(), b.Revision}
+}
+
+// deleted enters an own deletion of an entry that was at a revision.
+func (m *mirror) deleted(id string, revision uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.following || m.buildings[id].revision > revision {
+		return // created anew
+	}
+	delete(m.buildings, id)
+	m.removed[id] = revision
+}
+
+// list returns the buildings that match, sorted by id, or false when it cannot tell.
+// They are the mirror's own and never change.
+func (m *mirror) list(match func(Building) bool) ([]Building, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.complete {
+		return nil, false
+	}
+	buildings := make([]Building, 0, len(m.buildings))
+	for _, b := range m.buildings {
+		if match == nil || match(b.building) {
+			buildings = append(buildings, b.building)
+		}
+	}
+	slices.SortFunc(buildings, func(x, y Building) int { return cmp.Compare(x.ID, y.ID) })
+	return buildings, true
+}
