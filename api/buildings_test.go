@@ -10,6 +10,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 func TestGetOfNoBuilding(t *testing.T) {
@@ -186,10 +187,11 @@ func TestPagesStaySmall(t *testing.T) {
 		id := fmt.Sprintf("b%04d", i)
 		rows = append(rows, row{place: place{ID: id}, building: registry.Building{ID: id, DisplayName: strings.Repeat("x", 10_000)}})
 	}
+	build := func(r row) *knxfleetv1.Building { return toProto(r.building, tunnel.PublicKey{}, r.status) }
 	var after *place
 	got := 0
 	for {
-		page, last := byID.page(rows, after, 1000)
+		page, last := byID.page(rows, after, 1000, build)
 		if size := len(page) * 10_000; size > 4<<20-1<<20 {
 			t.Fatalf("a page of %d bytes, too close to the 4 MiB that clients take", size)
 		}
@@ -201,7 +203,7 @@ func TestPagesStaySmall(t *testing.T) {
 	if got != len(rows) {
 		t.Errorf("%d of %d buildings came", got, len(rows))
 	}
-	if page, last := byID.page(nil, nil, 100); len(page) != 0 || last != nil {
+	if page, last := byID.page(nil, nil, 100, build); len(page) != 0 || last != nil {
 		t.Errorf("of nothing: %v %v", page, last)
 	}
 	for _, c := range []struct {

@@ -38,17 +38,27 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 	if err != nil {
 		return nil, err
 	}
+	// A status costs more than the rest: where neither filter nor order asks for it, only
+	// the page's are taken.
+	byStatus := order.byStatus || len(request.GetStates()) > 0
 	rows := make([]row, 0, len(buildings))
 	for _, b := range buildings {
-		status := s.status(b)
+		var status fleet.Status
+		if byStatus {
+			status = s.status(b)
+		}
 		if selected.match(&knxfleetv1.Building{Id: b.ID, Labels: b.Labels, Status: &knxfleetv1.BuildingStatus{State: stateToProto(status.State)}}) {
 			rows = append(rows, row{place: place{Key: order.key(b, status), ID: b.ID}, building: b, status: status})
 		}
 	}
-	page, last := order.page(rows, after, most)
-	for _, b := range page {
+	page, last := order.page(rows, after, most, func(r row) *knxfleetv1.Building {
+		if !byStatus {
+			r.status = s.status(r.building)
+		}
+		b := toProto(r.building, s.keys.get(r.building), r.status)
 		b.Status.Journal = s.kept(ctx, b.GetId(), false)
-	}
+		return b
+	})
 	response := &knxfleetv1.ListBuildingsResponse{Buildings: page, TotalSize: int32(len(rows))}
 	if last != nil {
 		response.NextPageToken = last.token(request)
@@ -74,19 +84,27 @@ type place struct {
 
 // order is the order of a list; the id decides between equal keys.
 type order struct {
-	key     func(registry.Building, fleet.Status) string
+	ordering
+
 	reverse bool
 }
 
-// orders are the keys of order_by as text that sorts as the values do.
-var orders = map[string]func(registry.Building, fleet.Status) string{
-	"id":               func(registry.Building, fleet.Status) string { return "" },
-	"display_name":     func(b registry.Building, _ fleet.Status) string { return strings.ToLower(b.DisplayName) },
-	"state":            func(_ registry.Building, s fleet.Status) string { return fmt.Sprintf("%02d", s.State) },
-	"since":            func(_ registry.Building, s fleet.Status) string { return timeKey(s.Since) },
-	"created_at":       func(b registry.Building, _ fleet.Status) string { return timeKey(b.CreatedAt) },
-	"updated_at":       func(b registry.Building, _ fleet.Status) string { return timeKey(b.UpdatedAt) },
-	"last_telegram_at": func(_ registry.Building, s fleet.Status) string { return timeKey(s.LastTelegramAt) },
+// ordering is a key as text that sorts as the value does; byStatus says that it is one
+// of the status.
+type ordering struct {
+	key      func(registry.Building, fleet.Status) string
+	byStatus bool
+}
+
+// orders are the keys of order_by.
+var orders = map[string]ordering{
+	"id":               {key: func(registry.Building, fleet.Status) string { return "" }},
+	"display_name":     {key: func(b registry.Building, _ fleet.Status) string { return strings.ToLower(b.DisplayName) }},
+	"state":            {key: func(_ registry.Building, s fleet.Status) string { return fmt.Sprintf("%02d", s.State) }, byStatus: true},
+	"since":            {key: func(_ registry.Building, s fleet.Status) string { return timeKey(s.Since) }, byStatus: true},
+	"created_at":       {key: func(b registry.Building, _ fleet.Status) string { return timeKey(b.CreatedAt) }},
+	"updated_at":       {key: func(b registry.Building, _ fleet.Status) string { return timeKey(b.UpdatedAt) }},
+	"last_telegram_at": {key: func(_ registry.Building, s fleet.Status) string { return timeKey(s.LastTelegramAt) }, byStatus: true},
 }
 
 // timeKey puts a time that never was before all others.
@@ -100,14 +118,14 @@ func timeKey(t time.Time) string {
 func newOrder(text string) (order, error) {
 	fields := strings.Fields(text)
 	if len(fields) == 0 {
-		return order{key: orders["id"]}, nil
+		return order{ordering: orders["id"]}, nil
 	}
 	key, known := orders[fields[0]]
 	reverse := len(fields) == 2 && fields[1] == "desc"
 	if !known || len(fields) > 1 && !reverse {
 		return order{}, invalid("order_by", "%s is no order; want one of id, display_name, state, since, created_at, updated_at and last_telegram_at, with \" desc\" for the reverse", registry.Quote(text))
 	}
-	return order{key: key, reverse: reverse}, nil
+	return order{ordering: key, reverse: reverse}, nil
 }
 
 func (o order) compare(a, b place) int {
@@ -118,9 +136,9 @@ func (o order) compare(a, b place) int {
 	return c
 }
 
-// page cuts out what follows a place, at most so many, and returns its last place
-// if there is more. It ends early before it is too large for its client.
-func (o order) page(rows []row, after *place, most int) (page []*knxfleetv1.Building, last *place) {
+// page cuts out what follows a place, at most so many, makes the buildings of it, and
+// returns its last place if there is more. It ends early before it is too large for its client.
+func (o order) page(rows []row, after *place, most int, build func(row) *knxfleetv1.Building) (page []*knxfleetv1.Building, last *place) {
 	slices.SortFunc(rows, func(a, b row) int { return o.compare(a.place, b.place) })
 	if after != nil {
 		start, found := slices.BinarySearchFunc(rows, *after, func(r row, p place) int { return o.compare(r.place, p) })
@@ -130,7 +148,7 @@ func (o order) page(rows []row, after *place, most int) (page []*knxfleetv1.Buil
 		rows = rows[start:]
 	}
 	for _, r := range rows[:min(most, len(rows))] {
-		page = append(page, toProto(r.building, r.status))
+		page = append(page, build(r))
 	}
 	page = page[:fitting(page)]
 	if len(page) < len(rows) {

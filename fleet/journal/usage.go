@@ -9,9 +9,13 @@ import (
 	"github.com/knxfleet/knxfleet/internal/engine"
 )
 
-// usageAge is how long a count of the store's records is good: counting reads the
-// state of every building.
-const usageAge = 5 * time.Second
+// Counting the store's records reads the state of every building. A count is told for
+// usageAge; then it is told while the next one is under way, which a list of buildings
+// would otherwise wait for every few seconds; and from usageStale on whoever asks waits.
+const (
+	usageAge   = 5 * time.Second
+	usageStale = 30 * time.Second
+)
 
 // Counting is what a store tells beside its records. *engine.Journal does.
 type Counting interface {
@@ -26,6 +30,14 @@ type counted struct {
 	mu    sync.Mutex
 	at    time.Time
 	usage map[string]engine.Usage
+	next  *counting // under way; nil: none
+}
+
+// counting is a count under way. done is closed with it, and after the others are set.
+type counting struct {
+	done  chan struct{}
+	usage map[string]engine.Usage
+	err   error
 }
 
 // Usage tells what each building has in the store, of which its epochs' begins and
@@ -37,16 +49,33 @@ func (j *Journal) Usage(ctx context.Context) (map[string]engine.Usage, error) {
 	}
 	c := &j.counted
 	c.mu.Lock()
+	age := time.Since(c.at)
+	if c.next == nil && (c.usage == nil || age >= usageAge) {
+		c.next = &counting{done: make(chan struct{})}
+		go c.count(context.WithoutCancel(ctx), store, c.next) // the store bounds its time
+	}
+	last, next := c.usage, c.next
+	c.mu.Unlock()
+	if last != nil && age < usageStale {
+		return last, nil
+	}
+	select {
+	case <-next.done:
+		return next.usage, next.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *counted) count(ctx context.Context, store Counting, n *counting) {
+	defer close(n.done)
+	n.usage, n.err = store.Usage(ctx)
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.usage != nil && time.Since(c.at) < usageAge {
-		return c.usage, nil
+	c.next = nil
+	if n.err == nil {
+		c.usage, c.at = n.usage, time.Now()
 	}
-	usage, err := store.Usage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.usage, c.at = usage, time.Now()
-	return usage, nil
 }
 
 // Oldest tells when the oldest record of a building was stored; zero without any.
