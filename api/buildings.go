@@ -21,7 +21,7 @@ type buildingService struct {
 	tables   *tables.Store
 	fleet    *fleet.Fleet
 	imports  *imports
-	keys     *publicKeys
+	keys     registry.PublicKeys
 	log      zerolog.Logger
 
 	tunnelEndpoint string // where routers reach the gateway; empty: not known
@@ -67,7 +67,7 @@ func (s *buildingService) DeleteBuilding(ctx context.Context, request *knxfleetv
 	if err := s.registry.Delete(ctx, request.GetId(), revision); err != nil {
 		return nil, err
 	}
-	s.keys.forget(request.GetId())
+	s.keys.Forget(request.GetId())
 	// The building is gone, whatever comes of its table; the next start removes what
 	// is left of it.
 	if err := s.tables.Delete(ctx, request.GetId()); err != nil {
@@ -132,7 +132,7 @@ func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsReque
 	}
 	watch := s.fleet.Watch()
 	defer watch.Close()
-	w := watcher{selected: selected, keys: s.keys, told: make(map[string]bool)}
+	w := watcher{selected: selected, keys: &s.keys, told: make(map[string]bool)}
 	for sent := time.Now(); ; {
 		responses, err := w.next(stream.Context(), watch, sent.Add(watchKeepalive))
 		if err != nil {
@@ -153,7 +153,7 @@ const watchKeepalive = 30 * time.Second
 // watcher turns the fleet's changes into those of one client's selection.
 type watcher struct {
 	selected selection
-	keys     *publicKeys
+	keys     *registry.PublicKeys
 	told     map[string]bool // buildings that the client knows of
 	complete bool            // the snapshot is
 }
@@ -196,7 +196,7 @@ func (w *watcher) respond(changes []fleet.Change) []*knxfleetv1.WatchBuildingsRe
 
 func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
 	id := c.View.Building.ID
-	building := toProto(c.View.Building, w.keys.get(c.View.Building), c.View.Status)
+	building := toProto(c.View.Building, w.keys.Of(c.View.Building).String(), c.View.Status)
 	matches := c.Kind != fleet.ChangeDeleted && w.selected.match(building)
 	known := w.told[id]
 	switch {
@@ -220,7 +220,7 @@ func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
 // view is a building as it is kept, with its status. One that the fleet has not
 // heard of yet is about to start.
 func (s *buildingService) view(b registry.Building) *knxfleetv1.Building {
-	return toProto(b, s.keys.get(b), s.status(b))
+	return toProto(b, s.keys.Of(b).String(), s.status(b))
 }
 
 func (s *buildingService) status(b registry.Building) fleet.Status {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
-	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 func TestGetOfNoBuilding(t *testing.T) {
@@ -187,7 +186,7 @@ func TestPagesStaySmall(t *testing.T) {
 		id := fmt.Sprintf("b%04d", i)
 		rows = append(rows, row{place: place{ID: id}, building: registry.Building{ID: id, DisplayName: strings.Repeat("x", 10_000)}})
 	}
-	build := func(r row) *knxfleetv1.Building { return toProto(r.building, tunnel.PublicKey{}, r.status) }
+	build := func(r row) *knxfleetv1.Building { return toProto(r.building, "", r.status) }
 	var after *place
 	got := 0
 	for {

@@ -13,7 +13,6 @@ import (
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
-	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 // fromProto reads a building as a client gives it.
@@ -137,7 +136,7 @@ func readOnStart(k *knxfleetv1.KnxConfig) (registry.ReadOnStart, error) {
 func limited(n uint32) int { return int(min(n, math.MaxInt32)) }
 
 // toProto is a building as clients see it. Secrets stay behind.
-func toProto(b registry.Building, public tunnel.PublicKey, status fleet.Status) *knxfleetv1.Building {
+func toProto(b registry.Building, public string, status fleet.Status) *knxfleetv1.Building {
 	return &knxfleetv1.Building{
 		Id:          b.ID,
 		DisplayName: b.DisplayName,
@@ -150,7 +149,7 @@ func toProto(b registry.Building, public tunnel.PublicKey, status fleet.Status) 
 			AllowedIps:      texts(b.Tunnel.AllowedIPs),
 			Keepalive:       durationpb.New(b.Tunnel.Keepalive),
 			Mtu:             uint32(b.Tunnel.MTU),
-			PublicKey:       public.String(),
+			PublicKey:       public,
 			HasPresharedKey: !b.Tunnel.PresharedKey.IsZero(),
 		},
 		Knx: &knxfleetv1.KnxConfig{

@@ -47,7 +47,7 @@ func FuzzFromProto(f *testing.F) {
 			}
 			return
 		}
-		answer, err := proto.Marshal(toProto(building, building.Tunnel.PrivateKey.Public(), fleet.NewBuilding(building)))
+		answer, err := proto.Marshal(toProto(building, building.Tunnel.PrivateKey.Public().String(), fleet.NewBuilding(building)))
 		if err != nil {
 			t.Fatalf("accepted, and cannot be told: %v", err)
 		}

@@ -55,7 +55,7 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 		if !byStatus {
 			r.status = s.status(r.building)
 		}
-		b := toProto(r.building, s.keys.get(r.building), r.status)
+		b := toProto(r.building, s.keys.Of(r.building).String(), r.status)
 		b.Status.Journal = s.kept(ctx, b.GetId(), false)
 		return b
 	})

@@ -82,7 +82,7 @@ func New(cfg Config) *Server {
 		grpc.ChainStreamInterceptor(stream),
 	)
 	knxfleetv1.RegisterBuildingServiceServer(s.grpc, &buildingService{
-		registry: cfg.Registry, tables: cfg.Tables, fleet: cfg.Fleet, imports: newImports(cfg.Log), keys: newPublicKeys(), log: cfg.Log,
+		registry: cfg.Registry, tables: cfg.Tables, fleet: cfg.Fleet, imports: newImports(cfg.Log), log: cfg.Log,
 		tunnelEndpoint: cfg.TunnelEndpoint,
 	})
 	knxfleetv1.RegisterTelegramServiceServer(s.grpc, &telegramService{

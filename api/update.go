@@ -126,7 +126,7 @@ func setFields(given *knxfleetv1.Building) mask {
 // apply returns the building with the mask's fields as given. Keys that are not
 // given stay, unless the mask names the preshared key or a file sets them all.
 func (m mask) apply(b registry.Building, given *knxfleetv1.Building) (registry.Building, []*knxfleetv1.Warning, error) {
-	merged := toProto(b, b.Tunnel.PrivateKey.Public(), fleet.Status{})
+	merged := toProto(b, b.Tunnel.PrivateKey.Public().String(), fleet.Status{})
 	file := (m["tunnel"] || m["tunnel.wg_quick"]) && given.GetTunnel().GetWgQuick() != ""
 	if file {
 		merged.Tunnel = &knxfleetv1.TunnelConfig{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -24,9 +23,6 @@ const (
 	searchStep      = 256 // keys taken at once
 	openingHashes   = 120 // what one curve operation costs
 
-	pauseAtFirst = 5 * time.Millisecond // after a read error, doubled each time
-	pauseAtMost  = time.Second
-
 	closingAtOnce = 32 // tunnels
 )
 
@@ -34,24 +30,14 @@ const (
 // no socket of the address's family, such as IPv6 on a machine without it.
 var ErrNoSocket = errors.New("no socket for this address family")
 
-// PacketConn is a UDP socket. *net.UDPConn is one.
-type PacketConn interface {
-	// ReadFromUDPAddrPort blocks until a datagram is there. After Close it
-	// returns an error that is net.ErrClosed.
-	ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error)
-	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
-	LocalAddr() net.Addr
-	Close() error
-}
-
 // Exchange is the sockets that all tunnels share. Its methods may be called from
 // several goroutines. It receives while [Exchange.Run] runs; sending needs no
 // Run.
 type Exchange struct {
-	log   zerolog.Logger
-	conns []PacketConn
-	conn4 PacketConn // sends to IPv4; may be nil
-	conn6 PacketConn // sends to IPv6; may be nil
+	log     zerolog.Logger
+	sockets []*socket
+	sock4   *socket // sends to IPv4; may be nil
+	sock6   *socket // sends to IPv6; may be nil
 
 	// mu guards the fields below. It is held for table work only, never over a
 	// device's own work.
@@ -95,6 +81,7 @@ type Stats struct {
 	ReadErrors uint64
 	SendErrors uint64
 	NoSocket   uint64 // of SendErrors: no socket of the address family
+	Reopened   uint64 // sockets that were opened anew, because they failed
 
 	Trimmed uint64 // message buffers whose memory was given back
 }
@@ -102,21 +89,29 @@ type Stats struct {
 // NewExchange returns an exchange over given sockets, which it will close. The
 // first socket of an address family sends for it.
 func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
+	sockets := make([]*socket, len(conns))
+	for i, c := range conns {
+		sockets[i] = newSocket(c, nil)
+	}
+	return newExchange(log, sockets)
+}
+
+func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 	x := &Exchange{
 		log:       log,
-		conns:     conns,
+		sockets:   sockets,
 		demux:     newDemux(),
 		tunnels:   make(map[*Tunnel]struct{}),
 		closing:   make(chan struct{}),
 		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
 		trimmer:   newTrimmer(log),
 	}
-	for _, c := range conns {
-		switch local := localAddr(c).Addr(); {
-		case local.Is4() && x.conn4 == nil:
-			x.conn4 = c
-		case local.Is6() && x.conn6 == nil:
-			x.conn6 = c
+	for _, s := range sockets {
+		switch local := s.addr.Addr(); {
+		case local.Is4() && x.sock4 == nil:
+			x.sock4 = s
+		case local.Is6() && x.sock6 == nil:
+			x.sock6 = s
 		}
 	}
 	return x
@@ -124,33 +119,24 @@ func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
 
 // LocalAddrs returns the sockets' addresses.
 func (x *Exchange) LocalAddrs() []netip.AddrPort {
-	addrs := make([]netip.AddrPort, len(x.conns))
-	for i, c := range x.conns {
-		addrs[i] = localAddr(c)
+	addrs := make([]netip.AddrPort, len(x.sockets))
+	for i, s := range x.sockets {
+		addrs[i] = s.addr
 	}
 	return addrs
 }
 
-func localAddr(c PacketConn) netip.AddrPort {
-	udp, ok := c.LocalAddr().(*net.UDPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	return unmap(udp.AddrPort())
-}
-
-func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
-
 // Run receives until ctx is cancelled or the exchange is closed, and returns nil
 // then, with the sockets closed: cancel it after the tunnels have said goodbye.
-// It survives read errors, and returns an error only when a socket was closed by
-// somebody else. Call it once.
+// It survives read errors, and opens sockets of Listen anew at the same port when they
+// fail; it returns an error only when a socket that it was given was closed by somebody
+// else. Call it once.
 func (x *Exchange) Run(ctx context.Context) error {
 	readers, ctx := errgroup.WithContext(ctx)
 	defer x.closeSockets() // done when Run returns, not soon after
 	defer context.AfterFunc(ctx, x.closeSockets)()
-	for _, c := range x.conns {
-		readers.Go(func() error { return x.read(c) })
+	for _, s := range x.sockets {
+		readers.Go(func() error { return x.read(s) })
 	}
 	readers.Go(x.keepPools)
 	return readers.Wait()
@@ -185,10 +171,11 @@ func (x *Exchange) closeSockets() {
 	}
 	x.sealed, x.closed = true, true
 	close(x.closing)
-	for _, c := range x.conns {
-		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, s := range x.sockets {
+		if err := s.close(); err != nil {
 			x.log.Warn().Err(err).Msg("closing a tunnel socket")
 		}
+		s.out.close()
 	}
 }
 
@@ -198,7 +185,12 @@ func (x *Exchange) Stats() Stats {
 	tunnels, indices := len(x.tunnels), x.demux.indices
 	x.mu.RUnlock()
 	c := &x.count
+	var reopened uint64
+	for _, s := range x.sockets {
+		reopened += s.reopened.Load()
+	}
 	return Stats{
+		Reopened:         reopened,
 		Tunnels:          tunnels,
 		Indices:          indices,
 		RxDatagrams:      c.rxDatagrams.Load(),
@@ -219,62 +211,48 @@ func (x *Exchange) Stats() Stats {
 }
 
 // read receives from one socket until it is closed.
-func (x *Exchange) read(c PacketConn) error {
-	buffer := make([]byte, 1<<16)
+func (x *Exchange) read(s *socket) error {
 	r := receiver{x: x}
-	pause := pauseAtFirst
-	for {
-		n, from, err := c.ReadFromUDPAddrPort(buffer)
-		if err == nil {
-			pause = pauseAtFirst
-			r.receive(buffer[:n], unmap(from))
-			continue
-		}
-		if errors.Is(err, net.ErrClosed) {
-			select {
-			case <-x.closing:
-				return nil
-			default:
-				return fmt.Errorf("tunnel socket %v was closed: %w", localAddr(c), err)
-			}
-		}
+	err := s.read(x.closing, r.receive, func(err error, pause time.Duration) {
 		x.count.readErr.Add(1)
 		x.log.Warn().Err(err).Dur("pause", pause).Msg("reading from a tunnel socket")
-		wait := time.NewTimer(pause)
-		select {
-		case <-wait.C:
-		case <-x.closing:
-			wait.Stop()
-			return nil
-		}
-		pause = min(2*pause, pauseAtMost)
+	})
+	select {
+	case <-x.closing:
+		return nil
+	default:
+		return fmt.Errorf("tunnel socket %v was closed: %w", s.addr, err)
 	}
 }
 
 // socket is the one that sends to addr, nil if there is none.
-func (x *Exchange) socket(addr netip.AddrPort) PacketConn {
+func (x *Exchange) socket(addr netip.AddrPort) *socket {
 	if addr.Addr().Is6() {
-		return x.conn6
+		return x.sock6
 	}
-	return x.conn4
+	return x.sock4
 }
 
 // send sends one datagram by the socket of the address's family.
 func (x *Exchange) send(datagram []byte, to netip.AddrPort) error {
-	c := x.socket(to)
-	if c == nil {
+	s := x.socket(to)
+	if s == nil {
 		x.count.sendErr.Add(1)
 		x.count.noSocket.Add(1)
 		return fmt.Errorf("send to %v: %w", to, ErrNoSocket)
 	}
-	if _, err := c.WriteToUDPAddrPort(datagram, to); err != nil {
+	if err := s.send(datagram, to, x.notSent); err != nil {
 		x.count.sendErr.Add(1)
+		s.failedToSend(time.Now(), err)
 		return fmt.Errorf("send to %v: %w", to, err)
 	}
 	x.count.txDatagrams.Add(1)
 	x.count.txBytes.Add(uint64(len(datagram)))
 	return nil
 }
+
+// notSent counts a datagram that was taken, and then failed.
+func (x *Exchange) notSent(error) { x.count.sendErr.Add(1) }
 
 func (x *Exchange) learn(now time.Time, r *route, index uint32) {
 	x.mu.Lock()

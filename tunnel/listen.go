@@ -37,9 +37,9 @@ func Listen(cfg ListenConfig) (*Exchange, error) {
 	}
 	addr = unmap(addr)
 	for attempt := 1; ; attempt++ {
-		conns, err := listenBoth(addr, cfg.Log)
+		sockets, err := listenBoth(addr, cfg.Log)
 		if err == nil {
-			x := NewExchange(cfg.Log, conns...)
+			x := newExchange(cfg.Log, sockets)
 			if cfg.KeepBuffers {
 				x.trimmer = nil
 			}
@@ -52,30 +52,40 @@ func Listen(cfg ListenConfig) (*Exchange, error) {
 }
 
 // listenBoth opens addr and, when it is unspecified, the other family.
-func listenBoth(addr netip.AddrPort, log zerolog.Logger) ([]PacketConn, error) {
+func listenBoth(addr netip.AddrPort, log zerolog.Logger) ([]*socket, error) {
 	first, err := listenOne(addr)
 	if err != nil {
 		return nil, err
 	}
 	if !addr.Addr().IsUnspecified() {
-		return []PacketConn{first}, nil
+		return []*socket{first}, nil
 	}
 	other := netip.IPv6Unspecified()
 	if addr.Addr().Is6() {
 		other = netip.IPv4Unspecified()
 	}
-	second, err := listenOne(netip.AddrPortFrom(other, localAddr(first).Port()))
+	second, err := listenOne(netip.AddrPortFrom(other, first.addr.Port()))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, errors.Join(err, first.Close())
+		return nil, errors.Join(err, first.close())
 	}
 	if err != nil {
 		log.Info().Err(err).Msg("this machine has tunnel sockets of one address family only")
-		return []PacketConn{first}, nil
+		return []*socket{first}, nil
 	}
-	return []PacketConn{first, second}, nil
+	return []*socket{first, second}, nil
 }
 
-func listenOne(addr netip.AddrPort) (*net.UDPConn, error) {
+// listenOne opens a socket, which is opened anew at the same port when it fails.
+func listenOne(addr netip.AddrPort) (*socket, error) {
+	c, err := listenAt(addr)
+	if err != nil {
+		return nil, err
+	}
+	taken := netip.AddrPortFrom(addr.Addr(), localAddr(c).Port())
+	return newSocket(c, func() (PacketConn, error) { return listenAt(taken) }), nil
+}
+
+func listenAt(addr netip.AddrPort) (PacketConn, error) {
 	network := "udp4"
 	if addr.Addr().Is6() {
 		network = "udp6" // IPv6 only
@@ -93,5 +103,5 @@ func listenOne(addr netip.AddrPort) (*net.UDPConn, error) {
 	// all the same.
 	_ = c.SetReadBuffer(socketBuffer)
 	_ = c.SetWriteBuffer(socketBuffer)
-	return c, nil
+	return newBatched(c), nil
 }

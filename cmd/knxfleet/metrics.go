@@ -45,6 +45,7 @@ var (
 	datagramsMetric = prometheus.NewDesc("knxfleet_tunnel_datagrams_total", "UDP datagrams of all tunnels.", []string{"direction"}, nil)
 	bytesMetric     = prometheus.NewDesc("knxfleet_tunnel_bytes_total", "Bytes in the UDP datagrams of all tunnels.", []string{"direction"}, nil)
 	refusedMetric   = prometheus.NewDesc("knxfleet_tunnel_refused_datagrams_total", "Received datagrams that no tunnel got.", []string{"reason"}, nil)
+	reopenedMetric  = prometheus.NewDesc("knxfleet_tunnel_sockets_reopened_total", "Tunnel sockets that failed and were opened anew.", nil, nil)
 	errorsMetric    = prometheus.NewDesc("knxfleet_tunnel_socket_errors_total", "Errors of the tunnels' sockets.", []string{"operation"}, nil)
 )
 
@@ -63,7 +64,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		buildingsMetric, publishedMetric, streamsMetric, droppedMetric, gapsMetric, tunnelsMetric, datagramsMetric, bytesMetric, refusedMetric, errorsMetric,
+		buildingsMetric, publishedMetric, streamsMetric, droppedMetric, gapsMetric, tunnelsMetric, datagramsMetric, bytesMetric, refusedMetric, errorsMetric, reopenedMetric,
 		sentMetric, unsentMetric, waitingMetric, writtenMetric, lostMetric, queuedMetric, failingMetric, recordsMetric, diskMetric,
 	} {
 		descriptions <- d
@@ -110,6 +111,7 @@ func (m *metrics) Collect(values chan<- prometheus.Metric) {
 	counter(refusedMetric, x.Flooded, "flooded")
 	counter(errorsMetric, x.ReadErrors, "read")
 	counter(errorsMetric, x.SendErrors, "send")
+	counter(reopenedMetric, x.Reopened)
 }
 
 // scrapeTimeout bounds what is asked of the store.

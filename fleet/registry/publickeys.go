@@ -1,9 +1,8 @@
-package api
+package registry
 
 import (
 	"sync"
 
-	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
@@ -11,9 +10,10 @@ import (
 // forgotten and computed again.
 const publicKeysKept = 1 << 16
 
-// publicKeys remembers the public keys of buildings. Each is a curve operation of some
-// 50 µs, which was most of what a page of 1,000 buildings cost. Nil remembers nothing.
-type publicKeys struct {
+// PublicKeys remembers the public keys of our side of buildings' tunnels. Each is a
+// curve operation of some 50 µs, which is most of what a list of a thousand buildings
+// would cost. The zero value is ready; safe for concurrent use.
+type PublicKeys struct {
 	mu sync.RWMutex
 	of map[string]keyPair // by building
 }
@@ -23,14 +23,9 @@ type keyPair struct {
 	public  tunnel.PublicKey
 }
 
-func newPublicKeys() *publicKeys { return &publicKeys{of: make(map[string]keyPair)} }
-
-// get returns the public key of b's tunnel.
-func (k *publicKeys) get(b registry.Building) tunnel.PublicKey {
+// Of returns the public key of b's tunnel.
+func (k *PublicKeys) Of(b Building) tunnel.PublicKey {
 	private := b.Tunnel.PrivateKey
-	if k == nil {
-		return private.Public()
-	}
 	k.mu.RLock()
 	pair, known := k.of[b.ID]
 	k.mu.RUnlock()
@@ -40,18 +35,15 @@ func (k *publicKeys) get(b registry.Building) tunnel.PublicKey {
 	pair = keyPair{private, private.Public()}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.of) >= publicKeysKept {
-		clear(k.of)
+	if k.of == nil || len(k.of) >= publicKeysKept {
+		k.of = make(map[string]keyPair)
 	}
 	k.of[b.ID] = pair
 	return pair.public
 }
 
-// forget drops a building that was deleted.
-func (k *publicKeys) forget(id string) {
-	if k == nil {
-		return
-	}
+// Forget drops a building that was deleted.
+func (k *PublicKeys) Forget(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.of, id)

@@ -1,0 +1,63 @@
+package tunnel
+
+import (
+	"net"
+	"net/netip"
+
+	"golang.org/x/net/ipv4"
+)
+
+const (
+	// batchSize is how many datagrams one system call takes at most.
+	batchSize = 32
+	// maxDatagram is the largest UDP datagram.
+	maxDatagram = 1 << 16
+)
+
+// batched is a UDP socket with recvmmsg and sendmmsg, on systems that have them; on
+// others a batch is one datagram. golang.org/x/net has the same calls for both address
+// families.
+type batched struct {
+	*net.UDPConn
+
+	packets *ipv4.PacketConn
+	in, out []ipv4.Message
+	to      []net.UDPAddr // of out
+}
+
+func newBatched(c *net.UDPConn) *batched {
+	b := &batched{
+		UDPConn: c, packets: ipv4.NewPacketConn(c),
+		in: make([]ipv4.Message, batchSize), out: make([]ipv4.Message, batchSize), to: make([]net.UDPAddr, batchSize),
+	}
+	// Memory that no datagram reached is never touched, and costs nothing.
+	buffers := make([]byte, batchSize*maxDatagram)
+	for i := range b.in {
+		b.in[i].Buffers = [][]byte{buffers[i*maxDatagram : (i+1)*maxDatagram]}
+		b.out[i].Buffers = make([][]byte, 1)
+		b.out[i].Addr = &b.to[i]
+	}
+	return b
+}
+
+func (b *batched) readBatch(fn func([]byte, netip.AddrPort)) error {
+	n, err := b.packets.ReadBatch(b.in, 0)
+	if err != nil {
+		return err
+	}
+	for _, m := range b.in[:n] {
+		if from, ok := m.Addr.(*net.UDPAddr); ok {
+			fn(m.Buffers[0][:m.N], unmap(from.AddrPort()))
+		}
+	}
+	return nil
+}
+
+func (b *batched) writeBatch(datagrams []outgoing) (int, error) {
+	for i, d := range datagrams {
+		b.out[i].Buffers[0] = d.data
+		b.to[i] = net.UDPAddr{IP: append(b.to[i].IP[:0], d.to.Addr().AsSlice()...), Port: int(d.to.Port()), Zone: d.to.Addr().Zone()}
+	}
+	n, err := b.packets.WriteBatch(b.out[:len(datagrams)], 0)
+	return max(n, 0), err
+}

@@ -1,0 +1,191 @@
+package tunnel
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+)
+
+// A socket that fails is opened anew at the same port, and the tunnels over it go on,
+// in both address families.
+func TestSocketsAreOpenedAnew(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(address, func(t *testing.T) {
+			ours, err := Listen(ListenConfig{Address: address, Log: zerolog.Nop()})
+			if err != nil {
+				t.Skip("this machine has no such address:", err)
+			}
+			town, err := Listen(ListenConfig{Address: address, Log: zerolog.Nop()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			var running errgroup.Group
+			running.Go(func() error { return ours.Run(ctx) })
+			running.Go(func() error { return town.Run(ctx) })
+			ourKey, theirKey := GeneratePrivateKey(), GeneratePrivateKey()
+			r := &router{stack: newStack()}
+			cfg := configFor(theirKey, ourKey.Public(), "")
+			cfg.AllowedIPs = []netip.Prefix{netip.MustParsePrefix(ourIP + "/32")}
+			if _, err := town.Open(cfg, r.stack, zerolog.Nop(), nil); err != nil {
+				t.Fatal(err)
+			}
+			b := openBuilding(t, ours, configFor(ourKey, theirKey.Public(), town.LocalAddrs()[0].String()))
+			exchangeData(t, b, r)
+			handshakes := b.handshakes.Load()
+
+			socket, before := ours.sockets[0], ours.LocalAddrs()[0]
+			faults := map[string]func(){
+				"closed by the system": func() { _ = socket.now().Close() },
+				"its address is gone":  func() { socket.failedToSend(time.Now(), syscall.EADDRNOTAVAIL) },
+			}
+			reopened := uint64(0)
+			for name, fault := range faults {
+				fault()
+				reopened++
+				for deadline := time.Now().Add(10 * time.Second); ours.Stats().Reopened < reopened; <-time.After(time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatalf("%s: the socket was not opened anew: %+v", name, ours.Stats())
+					}
+				}
+				exchangeData(t, b, r)
+			}
+			socket.failedToSend(time.Now(), syscall.EADDRNOTAVAIL) // again at once: not heard
+			exchangeData(t, b, r)
+			if got := ours.Stats().Reopened; got != reopened {
+				t.Errorf("opened anew %d times, want %d", got, reopened)
+			}
+			if after := ours.LocalAddrs()[0]; after != before || localAddr(socket.now()) != before {
+				t.Errorf("the socket moved from %v to %v", before, localAddr(socket.now()))
+			}
+			if got := b.handshakes.Load(); got != handshakes {
+				t.Errorf("%d handshakes more; the session was to go on", got-handshakes)
+			}
+			if err := ours.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := town.Close(); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			if err := running.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Many send at once by one socket: nothing is lost, doubled or mixed up on the way, and
+// what one sends comes in its order.
+func TestManySendAtOnce(t *testing.T) {
+	const senders, each = 32, 400
+	to, from := listenLoopback(t), listenLoopback(t)
+	target := to.LocalAddrs()[0]
+	var mu sync.Mutex
+	next := make([]uint32, senders)
+	wrong, got := "", 0
+	all := make(chan struct{})
+	closing := make(chan struct{})
+	var reading errgroup.Group
+	reading.Go(func() error {
+		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort) {
+			mu.Lock()
+			defer mu.Unlock()
+			who, number := binary.LittleEndian.Uint32(d), binary.LittleEndian.Uint32(d[4:])
+			if len(d) != 40+int(who) || number < next[who] {
+				wrong = fmt.Sprintf("datagram %d of sender %d with %d bytes; want number %d or later", number, who, len(d), next[who])
+			}
+			next[who] = number + 1
+			if got++; got == senders*each {
+				close(all)
+			}
+		}, func(error, time.Duration) {})
+		return nil
+	})
+	var sending errgroup.Group
+	for who := range senders {
+		sending.Go(func() error {
+			for number := range each {
+				d := make([]byte, 40+who)
+				binary.LittleEndian.PutUint32(d, uint32(who))
+				binary.LittleEndian.PutUint32(d[4:], uint32(number))
+				if err := from.send(d, target); err != nil {
+					return err
+				}
+				clear(d) // whoever sends may use its buffer again
+			}
+			return nil
+		})
+	}
+	if err := sending.Wait(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-all:
+	case <-time.After(5 * time.Second): // loopback may drop what its buffer has no room for
+	}
+	if err := from.Close(); err != nil {
+		t.Error(err)
+	}
+	close(closing)
+	if err := to.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := reading.Wait(); err != nil {
+		t.Error(err)
+	}
+	if wrong != "" {
+		t.Error(wrong)
+	}
+	if got < senders*each*9/10 || from.Stats().SendErrors != 0 {
+		t.Errorf("%d of %d datagrams came; %+v", got, senders*each, from.Stats())
+	}
+}
+
+// What a datagram costs, sent by as many goroutines as there are processors and read by
+// one, one by one and in batches.
+func BenchmarkSocket(b *testing.B) {
+	for _, mode := range []string{"one by one", "batches"} {
+		b.Run(mode, func(b *testing.B) {
+			to, from := listenLoopback(b), listenLoopback(b)
+			if mode == "one by one" {
+				for _, x := range []*Exchange{to, from} {
+					single := PacketConn(x.sockets[0].now().(*batched).UDPConn)
+					x.sockets[0].conn.Store(&single)
+				}
+			}
+			target := to.LocalAddrs()[0]
+			closing := make(chan struct{})
+			got := 0
+			var reading errgroup.Group
+			reading.Go(func() error {
+				_ = to.sockets[0].read(closing, func([]byte, netip.AddrPort) { got++ }, func(error, time.Duration) {})
+				return nil
+			})
+			b.ReportAllocs()
+			b.SetParallelism(16)
+			b.RunParallel(func(pb *testing.PB) {
+				d := make([]byte, 128)
+				for pb.Next() {
+					if err := from.send(d, target); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.StopTimer()
+			_ = from.Close()
+			close(closing)
+			to.closeSockets()
+			_ = reading.Wait()
+			b.ReportMetric(float64(got)/float64(b.N), "received/op")
+		})
+	}
+}
