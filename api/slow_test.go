@@ -81,6 +81,9 @@ func TestSleeperBesideReaders(t *testing.T) {
 		<-tick.C
 	}
 	reading.Wait()
+	// The first collection leaves what buffer pools held, which readers that fell behind
+	// on a busy machine filled with large responses; the second does not.
+	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > most {
