@@ -29,14 +29,14 @@ type Filter struct {
 
 // Match reports whether the filter selects the telegram.
 func (f *Filter) Match(t *Telegram) bool {
-	if len(f.Buildings) > 0 && !f.Buildings[t.Building] {
-		return false
-	}
-	if f.Labels != nil && !f.Labels.Matches(labels.Set(t.Labels)) {
-		return false
-	}
-	return (len(f.Addresses) == 0 || slices.ContainsFunc(f.Addresses, func(p AddressPattern) bool { return p.Match(t.Destination) })) &&
+	return f.matchBuilding(t.Building, t.Labels) &&
+		(len(f.Addresses) == 0 || slices.ContainsFunc(f.Addresses, func(p AddressPattern) bool { return p.Match(t.Destination) })) &&
 		(len(f.Sources) == 0 || slices.ContainsFunc(f.Sources, func(p SourcePattern) bool { return p.Match(t.Source) })) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, t.Kind)) &&
 		(len(f.Names) == 0 || slices.ContainsFunc(f.Names, func(p NamePattern) bool { return p.Match(t.Name) }))
+}
+
+// matchBuilding reports whether the filter selects any telegrams of a building.
+func (f *Filter) matchBuilding(id string, of map[string]string) bool {
+	return (len(f.Buildings) == 0 || f.Buildings[id]) && (f.Labels == nil || f.Labels.Matches(labels.Set(of)))
 }

@@ -91,8 +91,7 @@ type Fleet struct {
 	// Owned by Run's loop.
 	desired map[string]registry.Building
 	sites   map[string]*running
-	queue   []string // ids whose start waits for its turn
-	queued  map[string]bool
+	starts  *startQueue
 	ended   chan *running // unbuffered: a site that ended waits until the loop has taken note
 	wishes  chan wish     // unbuffered: whoever wishes waits for the loop
 	over    chan struct{} // closed when Run returns
@@ -139,7 +138,7 @@ func New(cfg Config) *Fleet {
 		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), startBurst),
 		desired: make(map[string]registry.Building),
 		sites:   make(map[string]*running),
-		queued:  make(map[string]bool),
+		starts:  newStartQueue(),
 		ended:   make(chan *running),
 		wishes:  make(chan wish),
 		over:    make(chan struct{}),
@@ -289,7 +288,7 @@ func (f *Fleet) converge(id string) {
 	switch {
 	case have == nil && run:
 		f.board.report(id, waiting(ReasonStartPaced))
-		f.enqueue(id)
+		f.starts.add(id, f.waitedFor(id))
 	case have == nil && wanted:
 		f.board.report(id, Status{State: StateDisabled, Reason: ReasonDisabled, Since: time.Now(), ObservedGeneration: want.Generation})
 	case have == nil || have.stopping:
@@ -307,21 +306,22 @@ func waiting(reason string) Status {
 	return Status{State: StateWaiting, Reason: reason, Since: time.Now()}
 }
 
-func (f *Fleet) enqueue(id string) {
-	if !f.queued[id] {
-		f.queued[id] = true
-		f.queue = append(f.queue, id)
-	}
-}
+// waitedFor reports whether a subscriber waits for what the building says.
+func (f *Fleet) waitedFor(id string) bool { return f.cfg.Hub.WaitedFor(id, f.desired[id].Labels) }
 
-// startNext starts as many waiting sites as pacing allows, and returns how long
+// startNext starts as many waiting sites as pacing allows, those that a subscriber waits
+// for first, and returns how long
 // to wait for the next; 0 if none waits.
 func (f *Fleet) startNext(ctx context.Context) time.Duration {
-	for len(f.queue) > 0 {
-		id := f.queue[0]
+	f.starts.sort(f.cfg.Hub.subscribers.Load(), f.waitedFor)
+	for {
+		id, waits := f.starts.first()
+		if !waits {
+			return 0
+		}
 		want, wanted := f.desired[id]
 		if !wanted || !want.Enabled || f.sites[id] != nil {
-			f.dequeue()
+			f.starts.drop()
 			continue
 		}
 		reservation := f.limiter.Reserve()
@@ -329,15 +329,9 @@ func (f *Fleet) startNext(ctx context.Context) time.Duration {
 			reservation.Cancel()
 			return wait
 		}
-		f.dequeue()
+		f.starts.drop()
 		f.start(ctx, want)
 	}
-	return 0
-}
-
-func (f *Fleet) dequeue() {
-	delete(f.queued, f.queue[0])
-	f.queue = f.queue[1:]
 }
 
 func (f *Fleet) start(ctx context.Context, building registry.Building) {
@@ -351,6 +345,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		tables:     f.cfg.Tables,
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
 		publish:    f.cfg.Hub.Publish,
+		waitedFor:  f.cfg.Hub.WaitedFor,
 		values:     f.values,
 		found:      f.cfg.Ownership.Found,
 		report:     func(status Status) { f.board.report(building.ID, status) },

@@ -42,6 +42,14 @@ func (h *Hub) Publish(t *Telegram) {
 	}
 }
 
+// WaitedFor reports whether a subscriber's filter selects a building, of which the
+// labels are given.
+func (h *Hub) WaitedFor(building string, labels map[string]string) bool {
+	return slices.ContainsFunc(*h.subscribers.Load(), func(s *Subscription) bool {
+		return s.filter.matchBuilding(building, labels)
+	})
+}
+
 // Subscribe adds a subscriber that sees every telegram published from now on
 // that the filter selects. Its queue holds at most so many bytes (0 means
 // DefaultQueueBytes). Close it when done.

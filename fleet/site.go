@@ -46,10 +46,12 @@ type site struct {
 	log      zerolog.Logger
 	tables   Tables
 	publish  func(*Telegram)
-	values   *journal.LastValues
-	report   func(Status)
-	found    func(ctx context.Context, building string, router netip.AddrPort) error
-	lookups  chan struct{} // a place in it for each look-up under way in the fleet
+	// waitedFor reports whether a subscriber's filter selects a building.
+	waitedFor func(id string, labels map[string]string) bool
+	values    *journal.LastValues
+	report    func(Status)
+	found     func(ctx context.Context, building string, router netip.AddrPort) error
+	lookups   chan struct{} // a place in it for each look-up under way in the fleet
 	// desired is the building as it is desired now. What differs from building needs
 	// no new site (see needsRestart).
 	desired atomic.Pointer[registry.Building]
@@ -220,6 +222,7 @@ func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan er
 		if s.status.State == StateOnline && !endpoints.fresh {
 			timer.Stop()
 		} else {
+			s.tunnel.Prefer(s.waitedFor(s.building.ID, s.desired.Load().Labels))
 			timer.Reset(lookInterval)
 		}
 	}

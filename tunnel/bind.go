@@ -27,6 +27,9 @@ type bind struct {
 	others atomic.Pointer[[]netip.AddrPort]
 	seen   endpointCache // of the one reader
 
+	preferred atomic.Bool // calls before others
+	call      call        // guarded by the exchange's calls
+
 	messages             messageCounts
 	rxDatagrams, rxBytes atomic.Uint64
 	txDatagrams, txBytes atomic.Uint64
@@ -75,6 +78,7 @@ func (b *bind) Open(uint16) ([]conn.ReceiveFunc, uint16, error) {
 // Close ends receiving. The device calls it before the first Open, too.
 func (b *bind) Close() error {
 	b.open.Store(false)
+	b.x.calls.cancel(b)
 	b.inbox.stop(false)
 	return nil
 }
@@ -108,15 +112,11 @@ func (b *bind) Send(datagrams [][]byte, ep conn.Endpoint) error {
 	for _, datagram := range datagrams {
 		b.observe(datagram, to)
 		b.messages.count(&b.messages.sent, datagram)
-		err := b.send(datagram, to.AddrPort)
-		if others := b.others.Load(); others != nil && messageType(datagram) == typeInitiation {
-			for _, other := range *others {
-				if b.send(datagram, other) == nil {
-					err = nil // one of them is enough
-				}
-			}
+		if messageType(datagram) == typeInitiation {
+			errs = errors.Join(errs, b.sendInitiation(datagram, to.AddrPort))
+		} else {
+			errs = errors.Join(errs, b.send(datagram, to.AddrPort))
 		}
-		errs = errors.Join(errs, err)
 	}
 	return errs
 }
@@ -188,6 +188,7 @@ func (b *bind) used(index uint32) {
 	b.initiatingSince = time.Time{}
 	b.mu.Unlock()
 	b.others.Store(nil)
+	b.x.calls.cancel(b)
 	if b.onHandshake != nil {
 		b.onHandshake()
 	}

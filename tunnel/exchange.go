@@ -50,6 +50,7 @@ type Exchange struct {
 	closing   chan struct{} // closed with closed
 	strangers *rate.Limiter // in hashes
 	strange   strangers     // who they were
+	calls     *calls
 	trimmer   *trimmer      // nil: buffers are left alone
 	cursor    atomic.Uint32 // where the next search begins
 	count     counts
@@ -78,6 +79,10 @@ type Stats struct {
 	QueueFull        uint64 // the tunnel's queue was full, or the tunnel closing
 	Flooded          uint64 // beyond what one tunnel gets in a second
 
+	// CallsWaited are initiations of ours that the budget of all tunnels did not allow
+	// at once.
+	CallsWaited uint64
+
 	ReadErrors uint64
 	SendErrors uint64
 	NoSocket   uint64 // of SendErrors: no socket of the address family
@@ -104,6 +109,7 @@ func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 		tunnels:   make(map[*Tunnel]struct{}),
 		closing:   make(chan struct{}),
 		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
+		calls:     newCalls(),
 		trimmer:   newTrimmer(log),
 	}
 	for _, s := range sockets {
@@ -139,6 +145,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 		readers.Go(func() error { return x.read(s) })
 	}
 	readers.Go(x.keepPools)
+	readers.Go(func() error { return x.calls.run(x.closing) })
 	return readers.Wait()
 }
 
@@ -203,6 +210,7 @@ func (x *Exchange) Stats() Stats {
 		RateLimited:      c.rateLimited.Load(),
 		QueueFull:        c.queueFull.Load(),
 		Flooded:          c.flooded.Load(),
+		CallsWaited:      x.calls.waited.Load(),
 		ReadErrors:       c.readErr.Load(),
 		SendErrors:       c.sendErr.Load(),
 		NoSocket:         c.noSocket.Load(),

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// outboxDatagrams bounds what waits for a socket: what finds it full goes out by a
-// system call of its own.
+// outboxDatagrams bounds what waits for a socket: who finds it full waits for room, as
+// for the socket's own buffer.
 const outboxDatagrams = 256
 
 // outbox gathers what several devices send at once. The kernel takes the datagrams of
@@ -20,6 +20,7 @@ type outbox struct {
 	closed  bool // nothing more is gathered
 	queue   []outgoing
 	spare   []outgoing // the queue that is sent now, or was; its buffers are used again
+	room    sync.Cond  // there is, or nobody sends
 	sending sync.WaitGroup
 }
 
@@ -35,7 +36,10 @@ func (s *socket) send(data []byte, to netip.AddrPort, failed func(error)) error 
 	o := &s.out
 	o.mu.Lock()
 	_, batches := s.now().(batchConn)
-	direct := !batches || o.closed || o.busy && len(o.queue) == outboxDatagrams
+	for o.busy && len(o.queue) == outboxDatagrams && !o.closed {
+		o.room.Wait()
+	}
+	direct := !batches || o.closed
 	if !direct && o.busy {
 		o.put(data, to)
 		o.mu.Unlock()
@@ -53,6 +57,7 @@ func (s *socket) send(data []byte, to netip.AddrPort, failed func(error)) error 
 	defer o.mu.Unlock()
 	if len(o.queue) == 0 || o.closed {
 		o.busy, o.queue = false, o.queue[:0]
+		o.room.Broadcast()
 		return err
 	}
 	// Not by this goroutine: its own building would wait as long as others send.
@@ -64,6 +69,7 @@ func (s *socket) send(data []byte, to netip.AddrPort, failed func(error)) error 
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.closed = true
+	o.room.Broadcast()
 	o.mu.Unlock()
 	o.sending.Wait()
 }
@@ -91,6 +97,7 @@ func (s *socket) sendQueued(failed func(error)) {
 			return
 		}
 		o.queue, o.spare = o.spare[:0], now
+		o.room.Broadcast()
 		o.mu.Unlock()
 		c, ok := s.now().(batchConn)
 		for len(now) > 0 && ok {

@@ -59,6 +59,7 @@ type socket struct {
 func newSocket(c PacketConn, reopen func() (PacketConn, error)) *socket {
 	s := &socket{addr: localAddr(c), reopen: reopen}
 	s.conn.Store(&c)
+	s.out.room.L = &s.out.mu
 	return s
 }
 

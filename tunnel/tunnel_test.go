@@ -131,6 +131,7 @@ func TestWeCallTheRouter(t *testing.T) {
 			t.Errorf("endpoint %v", got)
 		}
 		exchangeData(t, b, r)
+		synctest.Wait() // what is sent is counted after it was
 		c := b.Counters()
 		if c.TxDatagrams < 3 || c.RxDatagrams < 2 || c.TxBytes < sizeInitiation || c.RxBytes < sizeResponse {
 			t.Errorf("counters %+v do not cover a handshake and a packet each way", c)
@@ -332,7 +333,9 @@ func TestManyBuildingsOneSocket(t *testing.T) {
 		for i, b := range buildings {
 			expect(t, routers[i].stack, fmt.Sprint("to ", i))
 			expect(t, b.stack, fmt.Sprint("from ", i))
-			if got := b.handshakes.Load(); got != 1 {
+			// A router's wireguard-go starts its timer for a repetition after it has sent
+			// its initiation: an answer may overtake that, and then it calls once more.
+			if got := b.handshakes.Load(); got < 1 || got > 2 {
 				t.Errorf("building %d: %d handshakes, want 1", i, got)
 			}
 		}
