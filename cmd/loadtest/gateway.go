@@ -31,7 +31,10 @@ type gateway struct {
 }
 
 // addresses are those that it says in its log.
-type addresses struct{ GRPC, HTTP, Debug string }
+type addresses struct {
+	GRPC, HTTP, Debug string
+	Tunnels           []string
+}
 
 // buildingID is the id of the n-th building, from 1.
 func buildingID(n int) string { return "b" + strconv.Itoa(n) }
@@ -80,9 +83,12 @@ func (w *workshop) serve(ctx context.Context, binary, data string) (*gateway, er
 func (g *gateway) findAddresses() (bool, error) {
 	log := bufio.NewScanner(io.NewSectionReader(g.log, 0, 1<<20))
 	for log.Scan() {
-		var line struct{ Message, GRPC, HTTP, Debug string }
+		var line struct {
+			Message string
+			addresses
+		}
 		if json.Unmarshal(log.Bytes(), &line) == nil && line.Message == "serving" {
-			g.addresses = addresses{line.GRPC, line.HTTP, line.Debug}
+			g.addresses = line.addresses
 			return true, nil
 		}
 	}

@@ -131,6 +131,16 @@ func gaugeOf(families map[string]*dto.MetricFamily, name, label string) float64 
 	return 0
 }
 
+// counterOf is the counter with a label's value.
+func counterOf(families map[string]*dto.MetricFamily, name, label string) float64 {
+	for _, m := range families[name].GetMetric() {
+		if len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+			return m.GetCounter().GetValue()
+		}
+	}
+	return 0
+}
+
 // forceGC lets a process collect its garbage, as any Go process with profiles does.
 func forceGC(ctx context.Context, profiles string) error {
 	body, err := get(ctx, profiles+"/heap?gc=1")

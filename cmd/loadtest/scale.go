@@ -21,6 +21,7 @@ type scaleCmd struct {
 	Buildings int           `default:"10000" help:"How many buildings."`
 	For       time.Duration `default:"10m" help:"How long telegrams go on."`
 	Every     time.Duration `default:"10s" help:"Between two telegrams of one building."`
+	Outage    time.Duration `default:"2m" help:"How long all buildings are lost at once."`
 	JSON      string        `name:"json" help:"Write the figures here." placeholder:"FILE"`
 	Profiles  string        `help:"Write a heap profile of knxfleet into this folder." placeholder:"DIR"`
 	Knxfleet  string        `help:"The binary to measure; it is built unless given." placeholder:"FILE"`
@@ -31,8 +32,8 @@ func (c *scaleCmd) Run(ctx context.Context, s *streams) (err error) {
 	switch {
 	case c.Buildings < 1:
 		return usagef("--buildings %d: want at least 1", c.Buildings)
-	case c.For <= 0 || c.Every <= 0:
-		return usagef("--for and --every: want more than 0s")
+	case c.For <= 0 || c.Every <= 0 || c.Outage <= 0:
+		return usagef("--for, --every and --outage: want more than 0s")
 	}
 	w, err := newWorkshop()
 	if err != nil {
@@ -101,6 +102,8 @@ func (h *holding) plan() []step {
 		{"start simulator and knxfleet", openTakes, h.open},
 		{fmt.Sprintf("create %d buildings and wait until all are ONLINE", h.Buildings), starts, h.create},
 		{fmt.Sprintf("a telegram in each building every %v, one subscriber, ListBuildings", h.Every), h.For + drainFor, h.hold},
+		{fmt.Sprintf("strangers send %d datagrams/s while telegrams go on", floodRate), 2*h.floodFor() + drainFor, h.flood},
+		{fmt.Sprintf("lose all buildings for %v and wait until all are ONLINE again", h.Outage), h.Outage + openTakes, h.outage},
 		{"end knxfleet, start it again and wait until all are ONLINE", openTakes + starts, h.restart},
 	}
 }
