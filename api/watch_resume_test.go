@@ -34,6 +34,14 @@ func (g *gateway) remove(t *testing.T, id string) {
 	noError(t, err)
 }
 
+// skip skips all that comes before the wanted change, and the change.
+func (w *watching) skip(want string) {
+	w.t.Helper()
+	for got := w.next(); got != want; {
+		got = w.next()
+	}
+}
+
 // settled gives the token of a watch of all that was told everything so far: after
 // a building that came and went, of which nobody is told who resumes there or before.
 func (g *gateway) settled(t *testing.T) string {
@@ -44,8 +52,7 @@ func (g *gateway) settled(t *testing.T) string {
 	}
 	g.kept(t, "passer-by")
 	g.remove(t, "passer-by")
-	for all.next() != "DELETED passer-by" {
-	}
+	all.skip("DELETED passer-by")
 	return all.token
 }
 
@@ -85,8 +92,7 @@ func TestResumedWatchTellsWhatWasMissed(t *testing.T) {
 	}
 	// It goes on with what is new.
 	w := g.watch(t, request)
-	for w.next() != "DELETED a" {
-	}
+	w.skip("DELETED a")
 	g.relabel(t, "d", "north")
 	if got := w.next(); got != "UPDATED d" || !w.went {
 		t.Errorf("then %s (resumed %v), want the update of d", got, w.went)

@@ -178,6 +178,9 @@ func (d desired) Watch(ctx context.Context, tell func(registry.Change) error) er
 			return err
 		}
 	}
+	if err := tell(registry.Change{Type: registry.SnapshotComplete}); err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return nil
 }

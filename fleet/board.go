@@ -23,6 +23,7 @@ type board struct {
 	mu       sync.Mutex
 	version  uint64 // of the last change
 	views    map[string]*posted
+	filled   bool      // with every building there was when the process started
 	removed  []removal // in order, maxRemovals at most
 	horizon  uint64    // the version of the last removal that is not known any more
 	watchers map[*Watcher]struct{}

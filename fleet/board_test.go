@@ -11,9 +11,10 @@ func TestWatchIsSnapshotThenChanges(t *testing.T) {
 	b := newBoard()
 	b.desire(registry.Building{ID: "b"})
 	b.desire(registry.Building{ID: "a", Enabled: true})
-	b.report("a", Status{State: StateOnline})
 	w := b.watch(Moment{})
 	defer w.Close()
+	b.report("a", Status{State: StateOnline})
+	b.fill() // until now the snapshot would not have been all
 	b.desire(registry.Building{ID: "c", Enabled: true})
 	b.report("c", Status{State: StateResolving})
 	b.report("gone", Status{State: StateOnline})
@@ -48,6 +49,7 @@ func TestWatchIsSnapshotThenChanges(t *testing.T) {
 func TestWatcherThatDoesNotReadIsEnded(t *testing.T) {
 	b := newBoard()
 	b.desire(registry.Building{ID: "a"})
+	b.fill()
 	w := b.watch(Moment{})
 	for epoch := range uint64(watchLimit + 10) {
 		b.report("a", Status{State: StateOnline, Epoch: epoch})

@@ -277,6 +277,7 @@ func (f *Fleet) desire(c registry.Change) {
 		f.cfg.Log.Error().Err(c.Err).Str("building", c.ID).Msg("building not read; its last known configuration goes on")
 		return
 	case registry.SnapshotComplete:
+		f.board.fill()
 		return
 	}
 	f.converge(c.ID)

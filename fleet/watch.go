@@ -59,21 +59,40 @@ func (b *board) watch(after Moment) *Watcher {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := &Watcher{board: b, wake: make(chan struct{}, 1)} // one pending signal says it all
-	if after.Board == b.id && after.Version >= b.horizon && after.Version <= b.version {
-		w.queue = append(b.since(after.Version), Change{Kind: ChangeResumed, Moment: b.moment(b.version)})
-	} else {
-		for _, id := range slices.Sorted(maps.Keys(b.views)) {
-			w.queue = append(w.queue, Change{Kind: ChangeSnapshot, View: b.views[id].View})
-		}
-		w.queue = append(w.queue, Change{Kind: ChangeSnapshotEnd, Moment: b.moment(b.version)})
+	switch {
+	case after.Board == b.id && after.Version >= b.horizon && after.Version <= b.version:
+		w.begin(append(b.since(after.Version), Change{Kind: ChangeResumed, Moment: b.moment(b.version)}))
+	case b.filled:
+		w.begin(b.snapshot())
 	}
-	w.limit = len(w.queue) + watchLimit
 	b.watchers[w] = struct{}{}
 	if b.closed {
 		w.end(ErrStopping)
 	}
-	signal(w.wake)
 	return w
+}
+
+// fill notes that every building is on the board that there was when the process
+// started. Watches wait for it: who takes a snapshot for all there is would think the
+// rest deleted.
+func (b *board) fill() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.filled = true
+	for w := range b.watchers {
+		if !w.begun {
+			w.begin(b.snapshot())
+		}
+	}
+}
+
+// snapshot is called with the lock held.
+func (b *board) snapshot() []Change {
+	all := make([]Change, 0, len(b.views)+1)
+	for _, id := range slices.Sorted(maps.Keys(b.views)) {
+		all = append(all, Change{Kind: ChangeSnapshot, View: b.views[id].View})
+	}
+	return append(all, Change{Kind: ChangeSnapshotEnd, Moment: b.moment(b.version)})
 }
 
 // since is what a watcher that knows the board as of version has missed: first what
@@ -114,13 +133,23 @@ type Watcher struct {
 	board *board
 	wake  chan struct{}
 	// guarded by board.mu
+	begun bool // what it begins with is in the queue, or was read
 	queue []Change
 	limit int
 	err   error
 }
 
+// begin is called with the board's lock held.
+func (w *Watcher) begin(with []Change) {
+	w.begun, w.queue, w.limit = true, with, len(with)+watchLimit
+	signal(w.wake)
+}
+
 // push is called with the board's lock held.
 func (w *Watcher) push(c Change) {
+	if !w.begun {
+		return // the snapshot will have it
+	}
 	if len(w.queue) >= w.limit {
 		w.end(ErrSlowWatcher)
 		return

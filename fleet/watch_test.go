@@ -15,8 +15,7 @@ type mirror struct {
 	at    Moment // after the last change that was told
 }
 
-// follow takes in what one watch tells now, at most some changes beyond what it begins
-// with, and reports whether it began with a snapshot.
+// follow takes in what one watch tells now, and reports whether that is a snapshot.
 func (m *mirror) follow(t *testing.T, b *board) (snapshot bool) {
 	t.Helper()
 	w := b.watch(m.at)
@@ -61,6 +60,7 @@ func TestResumedWatchModel(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 6))
 		b := newBoard()
+		b.fill()
 		clients := make([]*mirror, 3)
 		for i := range clients {
 			clients[i] = &mirror{views: make(map[string]View)}
@@ -100,6 +100,8 @@ func TestResumedWatchModel(t *testing.T) {
 // snapshot.
 func TestWatchThatCannotBeResumed(t *testing.T) {
 	b, other := newBoard(), newBoard()
+	b.fill()
+	other.fill()
 	b.desire(registry.Building{ID: "stays"})
 	other.desire(registry.Building{ID: "stays"})
 	m := mirror{}
