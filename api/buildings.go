@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -120,101 +119,6 @@ func (s *buildingService) ReconnectBuilding(ctx context.Context, request *knxfle
 		return nil, err
 	}
 	return &knxfleetv1.ReconnectBuildingResponse{Building: s.view(building)}, nil
-}
-
-func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsRequest, stream knxfleetv1.BuildingService_WatchBuildingsServer) error {
-	if request.GetResumeToken() != "" {
-		return notBuilt("resuming a watch (resume_token)")
-	}
-	selected, err := newSelection(request.GetBuildings(), request.GetLabelSelector(), request.GetStates())
-	if err != nil {
-		return err
-	}
-	watch := s.fleet.Watch()
-	defer watch.Close()
-	w := watcher{selected: selected, keys: &s.keys, told: make(map[string]bool)}
-	for sent := time.Now(); ; {
-		responses, err := w.next(stream.Context(), watch, sent.Add(watchKeepalive))
-		if err != nil {
-			return err
-		}
-		for _, response := range responses {
-			if err := stream.Send(response); err != nil {
-				return err
-			}
-			sent = time.Now()
-		}
-	}
-}
-
-// watchKeepalive is how long a watch may be silent.
-const watchKeepalive = 30 * time.Second
-
-// watcher turns the fleet's changes into those of one client's selection.
-type watcher struct {
-	selected selection
-	keys     *registry.PublicKeys
-	told     map[string]bool // buildings that the client knows of
-	complete bool            // the snapshot is
-}
-
-// next waits for changes and gives what the client is to be told of them, which
-// may be nothing; at the deadline a sign of life.
-func (w *watcher) next(ctx context.Context, watch *fleet.Watcher, deadline time.Time) ([]*knxfleetv1.WatchBuildingsResponse, error) {
-	waitCtx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	changes, err := watch.Next(waitCtx)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return []*knxfleetv1.WatchBuildingsResponse{{SnapshotComplete: w.complete}}, nil
-	}
-	return w.respond(changes), err
-}
-
-// respond turns changes into as many responses as their size asks for.
-func (w *watcher) respond(changes []fleet.Change) []*knxfleetv1.WatchBuildingsResponse {
-	var tell []*knxfleetv1.BuildingChange
-	completed := false
-	for _, c := range changes {
-		if c.Kind == fleet.ChangeSnapshotEnd {
-			completed = true
-		} else if change := w.change(c); change != nil {
-			tell = append(tell, change)
-		}
-	}
-	var responses []*knxfleetv1.WatchBuildingsResponse
-	for len(tell) > 0 || completed && len(responses) == 0 {
-		n := fitting(tell)
-		responses = append(responses, &knxfleetv1.WatchBuildingsResponse{Changes: tell[:n], SnapshotComplete: w.complete})
-		tell = tell[n:]
-	}
-	if completed {
-		w.complete = true
-		responses[len(responses)-1].SnapshotComplete = true
-	}
-	return responses
-}
-
-func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
-	id := c.View.Building.ID
-	building := toProto(c.View.Building, w.keys.Of(c.View.Building).String(), c.View.Status)
-	matches := c.Kind != fleet.ChangeDeleted && w.selected.match(building)
-	known := w.told[id]
-	switch {
-	case !matches && !known:
-		return nil
-	case !matches:
-		delete(w.told, id)
-		return &knxfleetv1.BuildingChange{Kind: knxfleetv1.BuildingChange_KIND_DELETED, Building: &knxfleetv1.Building{Id: id}}
-	}
-	w.told[id] = true
-	kind := knxfleetv1.BuildingChange_KIND_UPDATED
-	switch {
-	case c.Kind == fleet.ChangeSnapshot:
-		kind = knxfleetv1.BuildingChange_KIND_SNAPSHOT
-	case !known:
-		kind = knxfleetv1.BuildingChange_KIND_CREATED
-	}
-	return &knxfleetv1.BuildingChange{Kind: kind, Building: building}
 }
 
 // view is a building as it is kept, with its status. One that the fleet has not

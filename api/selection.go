@@ -64,8 +64,11 @@ func newSelection(ids []string, labelSelector string, states []knxfleetv1.State)
 	return s, err
 }
 
+// names reports whether a building of that id may be selected.
+func (s *selection) names(id string) bool { return s.ids == nil || s.ids[id] }
+
 func (s *selection) match(b *knxfleetv1.Building) bool {
-	return (s.ids == nil || s.ids[b.GetId()]) &&
+	return s.names(b.GetId()) &&
 		(s.labels == nil || s.labels.Matches(labels.Set(b.GetLabels()))) &&
 		(len(s.states) == 0 || slices.Contains(s.states, b.GetStatus().GetState()))
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/knxfleet/knxfleet/fleet"
@@ -23,6 +22,8 @@ type watching struct {
 	stream grpc.ServerStreamingClient[knxfleetv1.WatchBuildingsResponse]
 	queue  []string
 	last   *knxfleetv1.Building
+	token  string // of the last response that had one
+	went   bool   // the watch is a resumed one, as the last response says
 }
 
 func (g *gateway) watch(t *testing.T, request *knxfleetv1.WatchBuildingsRequest) *watching {
@@ -42,6 +43,10 @@ func (w *watching) next() string {
 		response, err := w.stream.Recv()
 		if err != nil {
 			w.t.Fatal(err)
+		}
+		w.went = response.GetResumed()
+		if token := response.GetResumeToken(); token != "" {
+			w.token = token
 		}
 		for _, c := range response.GetChanges() {
 			w.queue = append(w.queue, strings.TrimPrefix(c.GetKind().String(), "KIND_")+" "+c.GetBuilding().GetId())
@@ -158,7 +163,8 @@ func TestWatchRefusals(t *testing.T) {
 		_, err = stream.Recv()
 		return err
 	}
-	refused(t, refusal(&knxfleetv1.WatchBuildingsRequest{ResumeToken: "x"}), codes.Unimplemented, "NOT_BUILT", "resume_token")
+	wrongField(t, refusal(&knxfleetv1.WatchBuildingsRequest{ResumeToken: "x!"}), "resume_token")
+	wrongField(t, refusal(&knxfleetv1.WatchBuildingsRequest{ResumeToken: "AQID"}), "resume_token")
 	wrongField(t, refusal(&knxfleetv1.WatchBuildingsRequest{LabelSelector: "==="}), "label_selector")
 	wrongField(t, refusal(&knxfleetv1.WatchBuildingsRequest{Buildings: make([]string, maxFilterBuildings+1)}), "buildings")
 }
@@ -171,6 +177,9 @@ func (d desired) Watch(ctx context.Context, tell func(registry.Change) error) er
 		if err := tell(registry.Change{Type: registry.Stored, ID: b.ID, Building: b}); err != nil {
 			return err
 		}
+	}
+	if err := tell(registry.Change{Type: registry.SnapshotComplete}); err != nil {
+		return err
 	}
 	<-ctx.Done()
 	return nil
@@ -196,7 +205,7 @@ func watchFor(t *testing.T, buildings desired, d time.Duration) []*knxfleetv1.Wa
 	t.Helper()
 	var sent []*knxfleetv1.WatchBuildingsResponse
 	synctest.Test(t, func(t *testing.T) {
-		all := fleet.New(fleet.Config{Desired: buildings})
+		all := fleet.New(fleet.Config{Desired: buildings, Hub: fleet.NewHub()})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- all.Run(ctx) }()

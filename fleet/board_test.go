@@ -11,9 +11,10 @@ func TestWatchIsSnapshotThenChanges(t *testing.T) {
 	b := newBoard()
 	b.desire(registry.Building{ID: "b"})
 	b.desire(registry.Building{ID: "a", Enabled: true})
-	b.report("a", Status{State: StateOnline})
-	w := b.watch()
+	w := b.watch(Moment{})
 	defer w.Close()
+	b.report("a", Status{State: StateOnline})
+	b.fill() // until now the snapshot would not have been all
 	b.desire(registry.Building{ID: "c", Enabled: true})
 	b.report("c", Status{State: StateResolving})
 	b.report("gone", Status{State: StateOnline})
@@ -48,9 +49,10 @@ func TestWatchIsSnapshotThenChanges(t *testing.T) {
 func TestWatcherThatDoesNotReadIsEnded(t *testing.T) {
 	b := newBoard()
 	b.desire(registry.Building{ID: "a"})
-	w := b.watch()
-	for range watchLimit + 10 {
-		b.report("a", Status{State: StateOnline})
+	b.fill()
+	w := b.watch(Moment{})
+	for epoch := range uint64(watchLimit + 10) {
+		b.report("a", Status{State: StateOnline, Epoch: epoch})
 	}
 	if n := len(w.queue); n > watchLimit+2 {
 		t.Errorf("%d changes are queued, want at most %d", n, watchLimit+2)
@@ -64,7 +66,7 @@ func TestWatcherThatDoesNotReadIsEnded(t *testing.T) {
 	w.Close()
 	w.Close()
 	b.close()
-	if _, err := b.watch().Next(t.Context()); err != nil {
+	if _, err := b.watch(Moment{}).Next(t.Context()); err != nil {
 		t.Errorf("the snapshot of a closed board: %v", err)
 	}
 }

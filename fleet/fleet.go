@@ -167,9 +167,11 @@ func (f *Fleet) View(id string) (View, bool) {
 	return v, true
 }
 
-// Watch returns a snapshot of all buildings, and then every change. Counters and
-// last times are as of the change. Close it when done.
-func (f *Fleet) Watch() *Watcher { return f.board.watch() }
+// Watch returns a snapshot of all buildings, and then every change. After a moment of
+// an earlier watch it goes on from there, without the snapshot, unless that was in
+// another process or buildings were deleted since that are forgotten. Counters and last
+// times are as of the change. Close it when done.
+func (f *Fleet) Watch(after Moment) *Watcher { return f.board.watch(after) }
 
 // States counts the buildings in each state; those without buildings are left out.
 func (f *Fleet) States() map[State]int { return f.board.states() }
@@ -274,6 +276,7 @@ func (f *Fleet) desire(c registry.Change) {
 		f.cfg.Log.Error().Err(c.Err).Str("building", c.ID).Msg("building not read; its last known configuration goes on")
 		return
 	case registry.SnapshotComplete:
+		f.board.fill()
 		return
 	}
 	f.converge(c.ID)
@@ -290,7 +293,7 @@ func (f *Fleet) converge(id string) {
 		f.board.report(id, waiting(ReasonStartPaced))
 		f.starts.add(id, f.waitedFor(id))
 	case have == nil && wanted:
-		f.board.report(id, Status{State: StateDisabled, Reason: ReasonDisabled, Since: time.Now(), ObservedGeneration: want.Generation})
+		f.board.report(id, f.disabled(want))
 	case have == nil || have.stopping:
 		// Nothing runs, or converge is called again when the site has ended.
 	case !run || needsRestart(have.site.building, want):
@@ -300,6 +303,15 @@ func (f *Fleet) converge(id string) {
 		have.site.desired.Store(&want)
 		signal(have.site.moved)
 	}
+}
+
+// disabled is the status of a building that does not run, since when it does not.
+func (f *Fleet) disabled(b registry.Building) Status {
+	since := time.Now()
+	if v, ok := f.board.get(b.ID); ok && v.Status.State == StateDisabled {
+		since = v.Status.Since
+	}
+	return Status{State: StateDisabled, Reason: ReasonDisabled, Since: since, ObservedGeneration: b.Generation}
 }
 
 func waiting(reason string) Status {

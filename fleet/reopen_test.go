@@ -47,7 +47,7 @@ func TestReopenUnderTraffic(t *testing.T) {
 			w.desired.remove(id)
 		}
 		time.Sleep(10 * time.Second)
-		watch := w.fleet.Watch()
+		watch := w.fleet.Watch(Moment{})
 		defer watch.Close()
 		if left, err := watch.Next(t.Context()); err != nil || len(left) != 1 || left[0].Kind != ChangeSnapshotEnd {
 			t.Errorf("%d buildings are left after all were deleted (%v)", len(left)-1, err)

@@ -94,10 +94,13 @@ func (d *desiredBuildings) remove(id string) {
 }
 
 func (d *desiredBuildings) Watch(ctx context.Context, fn func(registry.Change) error) error {
-	for {
+	for first := true; ; first = false {
 		d.mu.Lock()
 		changes := d.changes
 		d.changes = nil
+		if first {
+			changes = append(changes, registry.Change{Type: registry.SnapshotComplete})
+		}
 		d.mu.Unlock()
 		for _, c := range changes {
 			if err := fn(c); err != nil {

@@ -167,51 +167,6 @@ func (c *buildingsDeleteCmd) Run(ctx context.Context, s *streams) error {
 	})
 }
 
-type buildingsWatchCmd struct {
-	client
-
-	IDs      []string      `arg:"" optional:"" name:"id" help:"Only these buildings."`
-	Selector string        `short:"l" help:"Only buildings with these labels." placeholder:"KEY=VALUE,…"`
-	For      time.Duration `help:"End after this long; 0 goes on until interrupted." default:"0s"`
-}
-
-func (c *buildingsWatchCmd) Run(ctx context.Context, s *streams) error {
-	ctx, cancel := lasting(ctx, c.For)
-	defer cancel()
-	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
-		watch, err := buildings.WatchBuildings(ctx, &knxfleetv1.WatchBuildingsRequest{Buildings: c.IDs, LabelSelector: c.Selector})
-		if err != nil {
-			return err
-		}
-		for {
-			changes, err := watch.Recv()
-			if err != nil {
-				return ended(ctx, err)
-			}
-			for _, change := range changes.GetChanges() {
-				if err := c.print(s.out, change); err != nil {
-					return err
-				}
-			}
-		}
-	})
-}
-
-func (c *buildingsWatchCmd) print(w io.Writer, change *knxfleetv1.BuildingChange) error {
-	if c.json() {
-		return printJSON(w, change)
-	}
-	b := change.GetBuilding()
-	if change.GetKind() == knxfleetv1.BuildingChange_KIND_DELETED {
-		_, err := fmt.Fprintf(w, "%s  %-20s  DELETED\n", time.Now().Format(clockFormat), b.GetId())
-		return err
-	}
-	status := b.GetStatus()
-	_, err := fmt.Fprintf(w, "%s  %-20s  %-11s  %s  %s\n", status.GetSince().AsTime().Local().Format(clockFormat),
-		b.GetId(), shortState(status.GetState()), status.GetReason(), status.GetMessage())
-	return err
-}
-
 // clockFormat is the time of day as people compare it with a bus log.
 const clockFormat = "15:04:05.000"
 

@@ -115,6 +115,8 @@ func (b *builder) warnf(place Place, format string, args ...any) {
 		b.unsaid++
 		return
 	}
+	// A reference names files that need not be there, and may hold anything.
+	place.File = cut(clean(place.File), maxErrorText)
 	b.warnings = append(b.warnings, Warning{place, fmt.Sprintf(format, args...)})
 }
 

@@ -971,8 +971,11 @@ type WatchBuildingsRequest struct {
 	LabelSelector string `protobuf:"bytes,2,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
 	// Selects buildings in one of these states. Default: none, all states.
 	States []State `protobuf:"varint,3,rep,packed,name=states,proto3,enum=knxfleet.v1.State" json:"states,omitempty"`
-	// Goes on after the response that carried this token, without a snapshot
-	// where that is possible. Default: empty, a snapshot first.
+	// Goes on after the response that carried this token, with what changed
+	// since, each building once, and what was deleted. Where that is not known any
+	// more (the gateway was restarted, the filters are others, thousands of
+	// buildings were deleted meanwhile) it begins with a snapshot; resumed in the
+	// responses tells which. Default: empty, a snapshot first.
 	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1041,10 +1044,17 @@ type WatchBuildingsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What changed, in order. Empty: a sign of life, at least every 30 s.
 	Changes []*BuildingChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	// True from the response on with which the snapshot is complete.
+	// True from the response on with which the snapshot is complete, or what was
+	// missed before a watch was resumed.
 	SnapshotComplete bool `protobuf:"varint,2,opt,name=snapshot_complete,json=snapshotComplete,proto3" json:"snapshot_complete,omitempty"`
-	// Continues the watch after this response.
-	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// Continues the watch after this response, with the same filters. Empty: not
+	// yet, keep the last one.
+	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// True in every response of a watch that goes on after the request's
+	// resume_token. False: it began with a snapshot, which replaces all that the
+	// client knew. In a resumed watch UPDATED may tell of a building that the client
+	// does not know, and DELETED too.
+	Resumed       bool `protobuf:"varint,4,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1098,6 +1108,13 @@ func (x *WatchBuildingsResponse) GetResumeToken() string {
 		return x.ResumeToken
 	}
 	return ""
+}
+
+func (x *WatchBuildingsResponse) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 // BuildingChange is a building, new or different.
@@ -1858,11 +1875,12 @@ const file_knxfleet_v1_building_service_proto_rawDesc = "" +
 	"\tbuildings\x18\x01 \x03(\tR\tbuildings\x12%\n" +
 	"\x0elabel_selector\x18\x02 \x01(\tR\rlabelSelector\x12*\n" +
 	"\x06states\x18\x03 \x03(\x0e2\x12.knxfleet.v1.StateR\x06states\x12!\n" +
-	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"\x9f\x01\n" +
+	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"\xb9\x01\n" +
 	"\x16WatchBuildingsResponse\x125\n" +
 	"\achanges\x18\x01 \x03(\v2\x1b.knxfleet.v1.BuildingChangeR\achanges\x12+\n" +
 	"\x11snapshot_complete\x18\x02 \x01(\bR\x10snapshotComplete\x12!\n" +
-	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"\xe0\x01\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\x12\x18\n" +
+	"\aresumed\x18\x04 \x01(\bR\aresumed\"\xe0\x01\n" +
 	"\x0eBuildingChange\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .knxfleet.v1.BuildingChange.KindR\x04kind\x121\n" +
 	"\bbuilding\x18\x02 \x01(\v2\x15.knxfleet.v1.BuildingR\bbuilding\"e\n" +

@@ -87,8 +87,8 @@ type BuildingServiceClient interface {
 	ReconnectBuilding(ctx context.Context, in *ReconnectBuildingRequest, opts ...grpc.CallOption) (*ReconnectBuildingResponse, error)
 	// Gives the buildings as they are, then every change of them, until the
 	// client ends it. Fast changes of one building may be merged; the last one
-	// always comes.
-	// OUT_OF_RANGE: resume_token is too old; watch without it.
+	// always comes. With a resume_token it goes on where an earlier watch was.
+	// INVALID_ARGUMENT: resume_token is none of this API's.
 	// RESOURCE_EXHAUSTED: too many streams, or this one was read too slowly;
 	// watch again with the last resume_token.
 	WatchBuildings(ctx context.Context, in *WatchBuildingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBuildingsResponse], error)
@@ -313,8 +313,8 @@ type BuildingServiceServer interface {
 	ReconnectBuilding(context.Context, *ReconnectBuildingRequest) (*ReconnectBuildingResponse, error)
 	// Gives the buildings as they are, then every change of them, until the
 	// client ends it. Fast changes of one building may be merged; the last one
-	// always comes.
-	// OUT_OF_RANGE: resume_token is too old; watch without it.
+	// always comes. With a resume_token it goes on where an earlier watch was.
+	// INVALID_ARGUMENT: resume_token is none of this API's.
 	// RESOURCE_EXHAUSTED: too many streams, or this one was read too slowly;
 	// watch again with the last resume_token.
 	WatchBuildings(*WatchBuildingsRequest, grpc.ServerStreamingServer[WatchBuildingsResponse]) error
