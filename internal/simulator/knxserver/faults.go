@@ -23,6 +23,9 @@ type Faults struct {
 	Refuse frame.Status
 	// LongRefusals: refusals have 20 instead of 8 bytes, as some devices send them.
 	LongRefusals bool
+	// RefuseTCP: the description promises TCP, and no connection is taken, as behind a
+	// firewall. Those that are open stay.
+	RefuseTCP bool
 	// Heartbeat is the status with which heartbeats of living channels are
 	// answered: 0x21, 0x26 or 0x27. The channel lives on.
 	Heartbeat frame.Status
