@@ -75,6 +75,18 @@ func TestTCPIsChosenAndFallsBack(t *testing.T) {
 	})
 	works("TCP again", true)
 
+	// What makes no sense in the stream ends it, as nobody knows where the next frame
+	// begins; the session comes back.
+	before := w.wait("hq", time.Second, "ONLINE", func(s Status) bool { return s.State == StateOnline }).Counters.Session.Sessions
+	w.do(0, func(now time.Time, b *simulator.Building) { b.KNX.SetFaults(now, knxserver.Faults{Malformed: 1}) })
+	w.telegrams(time.Second, 50*time.Millisecond)
+	w.do(0, func(now time.Time, b *simulator.Building) { b.KNX.SetFaults(now, knxserver.Faults{}) })
+	w.wait("hq", 20*time.Second, "ONLINE in a new session", func(s Status) bool {
+		return s.State == StateOnline && s.Counters.Session.Sessions > before
+	})
+	heard = len(telegrams())
+	works("TCP after nonsense", true)
+
 	w.stop()
 	if slots := w.sim.Buildings()[0].KNX.Channels(); len(slots) != 0 {
 		t.Errorf("%d slots of the interface are still taken", len(slots))
