@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
@@ -70,6 +71,7 @@ func TestReadEndsAtItsTurn(t *testing.T) {
 			}
 			readers.Wait()
 			time.Sleep(time.Second)
+			synctest.Wait()
 			seen := map[string]bool{}
 			for _, bus := range w.onTheBus(frame.GroupValueRead) {
 				seen[frame.GroupAddress(bus.LData.Destination).String()] = true
