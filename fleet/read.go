@@ -84,10 +84,10 @@ func (f *Fleet) GroupRead(ctx context.Context, r Read) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, r.Timeout)
+	waiting, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrTooLate)
 	defer cancel()
-	one := s.reads.join(address, func(ctx context.Context, sent func(knxbridge.Written)) error {
-		err := s.sessions.bridge().Read(ctx, knxbridge.Write{Destination: address, Priority: r.Priority, Client: r.Client}, func(w knxbridge.Written) {
+	one := s.reads.join(address, func(ctx context.Context, turn func(), sent func(knxbridge.Written)) error {
+		err := s.sessions.bridge().Read(ctx, knxbridge.Write{Destination: address, Priority: r.Priority, Client: r.Client}, turn, func(w knxbridge.Written) {
 			f.sent.count(w.Outcome, nil)
 			sent(w)
 		})
@@ -100,16 +100,16 @@ func (f *Fleet) GroupRead(ctx context.Context, r Read) (Answer, error) {
 	case <-one.over:
 	case <-waiting.Done():
 	}
-	end := s.reads.leave(address, one)
+	end := s.reads.leave(address, one, context.Cause(waiting))
 	switch {
 	case end.telegram != nil:
 		return Answer{Telegram: decodedAs(end.telegram.Message(), kind), Shared: end.shared}, nil
 	case end.err != nil:
 		return Answer{}, fmt.Errorf("building %s: %w", r.Building, end.err)
+	case !end.sent: // others wait for it still
+		return Answer{}, fmt.Errorf("building %s: %w", r.Building, &NotSentError{Cause: context.Cause(waiting), State: s.sessions.bridge().State()})
 	case ctx.Err() != nil:
 		return Answer{}, context.Cause(ctx)
-	case !end.sent:
-		return Answer{}, fmt.Errorf("building %s: %w", r.Building, &NotSentError{Cause: ErrTooLate, State: s.sessions.bridge().State()})
 	}
 	return Answer{}, &NoAnswerError{Building: r.Building, Address: f.written(r.Building, address), Timeout: r.Timeout, Outcome: end.outcome}
 }
@@ -135,7 +135,7 @@ type reads struct {
 // any more.
 type read struct {
 	over   chan struct{} // closed at its end
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 
 	// Guarded by reads.mu.
 	waiting int
@@ -145,16 +145,17 @@ type read struct {
 
 // readEnd is what became of a read.
 type readEnd struct {
-	telegram *Telegram // nil: no answer
-	err      error     // it was not sent
-	sent     bool
-	outcome  session.Outcome
+	telegram *Telegram       // nil: no answer
+	err      error           // it was not sent
+	sent     bool            // or is being sent
+	outcome  session.Outcome // Unknown while the bus has not confirmed it
 	shared   bool
 }
 
 // join waits with others for the value of an address. The first has it asked for,
-// by ask, whose context ends with the read.
-func (r *reads) join(address frame.GroupAddress, ask func(ctx context.Context, sent func(knxbridge.Written)) error) *read {
+// by ask, whose context ends with the read. It calls turn when the read cannot be
+// taken back any more, and sent when the bus has confirmed it or not.
+func (r *reads) join(address frame.GroupAddress, ask func(ctx context.Context, turn func(), sent func(knxbridge.Written)) error) *read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if one := r.under[address]; one != nil {
@@ -162,7 +163,7 @@ func (r *reads) join(address frame.GroupAddress, ask func(ctx context.Context, s
 		one.end.shared = true
 		return one
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	one := &read{over: make(chan struct{}), cancel: cancel, waiting: 1}
 	if r.closed {
 		r.finish(address, one, readEnd{err: &NotSentError{Cause: ErrSiteStopped}})
@@ -172,29 +173,40 @@ func (r *reads) join(address frame.GroupAddress, ask func(ctx context.Context, s
 		r.under = make(map[frame.GroupAddress]*read)
 	}
 	r.under[address] = one
+	leaves := func(outcome session.Outcome) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		one.end.sent, one.end.outcome = true, outcome
+	}
 	r.wg.Go(func() {
-		err := ask(ctx, func(w knxbridge.Written) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			one.end.sent, one.end.outcome = true, w.Outcome
-		})
-		if err != nil {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.finish(address, one, readEnd{err: err, shared: one.end.shared})
-		}
+		err := ask(ctx, func() { leaves(session.Unknown) }, func(w knxbridge.Written) { leaves(w.Outcome) })
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		end := one.end
+		end.err = err
+		r.finish(address, one, end)
 	})
 	return one
 }
 
-// leave waits no longer, and tells what became of the read so far.
-func (r *reads) leave(address frame.GroupAddress, one *read) readEnd {
+// leave waits no longer, for a cause, and tells what became of the read so far. The
+// last has the read taken back, which may come too late, and waits until that is
+// known: nobody is told that nothing was sent while the telegram leaves.
+func (r *reads) leave(address frame.GroupAddress, one *read, cause error) readEnd {
+	r.mu.Lock()
+	one.waiting--
+	end, last := one.end, one.waiting == 0 && !one.ended
+	if last && r.under[address] == one {
+		delete(r.under, address) // nobody joins it any more
+	}
+	r.mu.Unlock()
+	if !last {
+		return end
+	}
+	one.cancel(cause)
+	<-one.over
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	one.waiting--
-	if one.waiting == 0 {
-		r.finish(address, one, one.end)
-	}
 	return one.end
 }
 
@@ -207,7 +219,7 @@ func (r *reads) finish(address frame.GroupAddress, one *read, end readEnd) {
 	if r.under[address] == one {
 		delete(r.under, address)
 	}
-	one.cancel()
+	one.cancel(nil)
 	close(one.over)
 }
 

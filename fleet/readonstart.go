@@ -122,15 +122,15 @@ func (s *site) readOnStart(ctx context.Context, bridge *knxbridge.Bridge, wanted
 func (s *site) readAtStart(ctx context.Context, bridge *knxbridge.Bridge, address frame.GroupAddress) bool {
 	ctx, cancel := context.WithTimeout(ctx, startReadTimeout)
 	defer cancel()
-	one := s.reads.join(address, func(ctx context.Context, sent func(knxbridge.Written)) error {
+	one := s.reads.join(address, func(ctx context.Context, turn func(), sent func(knxbridge.Written)) error {
 		s.starts.ask(time.Now(), address)
-		return bridge.Read(ctx, knxbridge.Write{Destination: address, Client: startClient}, sent)
+		return bridge.Read(ctx, knxbridge.Write{Destination: address, Client: startClient}, turn, sent)
 	})
 	select {
 	case <-one.over:
 	case <-ctx.Done():
 	}
-	return s.reads.leave(address, one).telegram != nil
+	return s.reads.leave(address, one, context.Cause(ctx)).telegram != nil
 }
 
 // startAddresses are those of the table that a pattern selects, in order, and those

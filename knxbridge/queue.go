@@ -20,6 +20,9 @@ type pending struct {
 	// reads: it takes one of the places for reads from its turn to its release.
 	reads  bool
 	placed bool // it has one; guarded by the queue
+	// turn, of a read, tells that it has left the queue. The owner calls it before it
+	// sends the telegram.
+	turn func()
 
 	queued time.Time
 	// waited is set when its turn has come, before the result.

@@ -183,7 +183,7 @@ func TestReadsInFlight(t *testing.T) {
 			stops = append(stops, stop)
 			readers.Go(func() {
 				var got Written
-				err := r.bridge.Read(ctx, Write{Destination: frame.GroupAddress(1 + i), Client: "reader"}, func(w Written) { got = w })
+				err := r.bridge.Read(ctx, Write{Destination: frame.GroupAddress(1 + i), Client: "reader"}, func() {}, func(w Written) { got = w })
 				if err != nil || got.Outcome != session.Confirmed {
 					t.Errorf("read %d: %v, %v", i, got, err)
 				}

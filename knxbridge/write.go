@@ -55,8 +55,8 @@ var (
 // NotSentError says that nothing of a write left for the bus, so that it is safe
 // to try again.
 type NotSentError struct {
-	// Cause is ErrQueueFull, ErrTooLate, ErrStopped, or the error of the caller's
-	// context.
+	// Cause is ErrQueueFull, ErrTooLate, ErrStopped, or the cause of the end of the
+	// caller's context.
 	Cause error
 	// State is what the session was doing.
 	State State
@@ -92,12 +92,13 @@ func (b *Bridge) Write(ctx context.Context, w Write) (Written, error) {
 
 // Read asks the bus for the value of w's destination, as Write does with a
 // GroupValueRead, calls sent when it was sent, and then goes on holding one of the
-// two places for reads until ctx ends: cancel it when the answer has come. The error
-// is as that of Write.
-func (b *Bridge) Read(ctx context.Context, w Write, sent func(Written)) error {
+// two places for reads until ctx ends: cancel it when the answer has come. Before, as
+// soon as it cannot be taken back, the bridge's loop calls turn, which must not wait
+// for anything. The error is as that of Write.
+func (b *Bridge) Read(ctx context.Context, w Write, turn func(), sent func(Written)) error {
 	w.Command, w.Data, w.SixBit = frame.GroupValueRead, nil, false
 	p := newPending(w)
-	p.reads = true
+	p.reads, p.turn = true, turn
 	defer b.queue.release(p)
 	written, err := b.submit(ctx, p, w.Within)
 	if err != nil {
@@ -142,7 +143,7 @@ func (b *Bridge) submit(ctx context.Context, p *pending, within time.Duration) (
 		}
 	case <-ctx.Done():
 		cause := context.Cause(ctx)
-		if b.queue.remove(p, errors.Is(cause, context.DeadlineExceeded)) {
+		if b.queue.remove(p, errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, ErrTooLate)) {
 			return Written{}, b.notSent(cause)
 		}
 	}
@@ -204,6 +205,9 @@ func (b *Bridge) sendWrites(now time.Time) time.Time {
 		b.nextID++
 		p.write.ID = b.nextID
 		b.inFlight = p
+		if p.turn != nil {
+			p.turn()
+		}
 		b.machine.Write(now, p.write)
 		b.settle(now)
 	}

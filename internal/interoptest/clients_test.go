@@ -39,8 +39,9 @@ type heard struct {
 
 // client is one of the clients of the bus.
 type client struct {
-	name string
-	send func(s sample) error
+	name    string
+	decodes bool
+	send    func(s sample) error
 
 	mu    sync.Mutex
 	all   []heard
@@ -91,6 +92,7 @@ func (c *client) await(from int, s sample) (heard, bool) {
 func ours(t *testing.T, to netip.AddrPort) *client {
 	t.Helper()
 	c := newClient("knxfleet")
+	c.decodes = true
 	h := &handler{client: c, online: make(chan struct{})}
 	b := knxbridge.New(knxbridge.Config{Session: session.Config{Control: to, Transport: session.TransportAuto}}, listen, h, zerolog.Nop())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -271,6 +273,7 @@ func process(t *testing.T, env []string, line func(string), name string, args ..
 func javascript(t *testing.T, library string) *client {
 	t.Helper()
 	c := newClient(library)
+	c.decodes = true
 	types := map[string]string{}
 	for _, s := range samples {
 		types[s.ga] = "DPT" + s.dpt

@@ -48,7 +48,8 @@ type Building struct {
 	routerKey  [32]byte // public
 	calls      bool
 	offUntil   time.Time
-	plain      [][]byte // packets that SendPlain made and drain has not sent yet
+	plain      [][]byte // packets that SendPlain made, or tcp, and drain has not sent yet
+	tcp        *tcpHost // nil for an interface without TCP
 
 	deadline time.Time // as the heap knows it; zero is none
 	place    int       // in the heap; -1 is none
@@ -147,9 +148,32 @@ func (b *Building) deliver(now time.Time, inner []byte, send func(to netip.AddrP
 			return
 		}
 	}
+	if p.destination == Interface.Addr() && p.protocol == protocolTCP && b.KNX.Reachable(now) {
+		b.deliverTCP(now, inner, p, send)
+		return
+	}
 	if from, to, data, ok := parseUDP(p); ok && to == Interface {
 		b.KNX.Receive(now, from, data)
 		b.drain(now, send)
+	}
+}
+
+// deliverTCP brings a TCP packet to the interface, or refuses the connection that it
+// would open.
+func (b *Building) deliverTCP(now time.Time, inner []byte, p packet, send func(to netip.AddrPort, datagram []byte)) {
+	if port, opens := parseSYN(p); opens && (b.tcp == nil || port != Interface.Port() || !b.KNX.TakesTCP()) {
+		b.sendInner(now, buildReset(p), send)
+		return
+	}
+	if b.tcp != nil {
+		b.tcp.deliver(inner)
+	}
+}
+
+// sendTCP takes a packet of the interface's TCP for drain.
+func (b *Building) sendTCP(now time.Time, inner []byte) {
+	if !b.LANDown && b.KNX.Reachable(now) {
+		b.plain = append(b.plain, inner)
 	}
 }
 
@@ -161,14 +185,17 @@ func (b *Building) SendPlain(port uint16, payload []byte) {
 	b.plain = append(b.plain, buildUDP(Interface, netip.AddrPortFrom(tunnelGateway, port), payload))
 }
 
-// drain sends what the KNX interface has to say, and plain datagrams.
+// drain sends what the KNX interface has to say, and what else waits.
 func (b *Building) drain(now time.Time, send func(to netip.AddrPort, datagram []byte)) {
 	for _, inner := range b.plain {
 		b.sendInner(now, inner, send)
 	}
 	b.plain = nil
 	for d, ok := b.KNX.Next(); ok; d, ok = b.KNX.Next() {
-		if !b.LANDown {
+		switch {
+		case d.TCP && b.tcp != nil:
+			b.tcp.send(now, d.To, d.Payload)
+		case !b.LANDown:
 			b.sendInner(now, buildUDP(d.From, d.To, d.Payload), send)
 		}
 	}

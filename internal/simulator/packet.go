@@ -5,14 +5,21 @@ import (
 	"net/netip"
 )
 
-// The few parts of IPv4 (RFC 791), UDP (RFC 768) and ICMP (RFC 792) that a LAN
-// with a KNX interface needs. Fragments, options and IPv6 are not among them.
+// The few parts of IPv4 (RFC 791), UDP (RFC 768), ICMP (RFC 792) and TCP (RFC 9293)
+// that a LAN with a KNX interface needs. Fragments, options and IPv6 are not among
+// them; connections are those of a stack, see tcpHost.
 const (
 	ipv4Header   = 20
 	udpHeader    = 8
 	icmpHeader   = 8
+	tcpHeader    = 20
 	protocolICMP = 1
+	protocolTCP  = 6
 	protocolUDP  = 17
+
+	tcpSYN = 0x02
+	tcpRST = 0x04
+	tcpACK = 0x10
 
 	icmpEchoReply   = 0
 	icmpEchoRequest = 8
@@ -83,12 +90,30 @@ func buildUDP(from, to netip.AddrPort, data []byte) []byte {
 	binary.BigEndian.PutUint16(u[2:], to.Port())
 	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
 	copy(u[udpHeader:], data)
-	// The pseudo header: both addresses, the protocol and the length.
-	checksum := ^sum(sum(protocolUDP+uint16(len(u)), b[12:20]), u)
+	checksum := transportSum(b, u)
 	if checksum == 0 {
 		checksum = 0xFFFF // 0 means that there is none
 	}
 	binary.BigEndian.PutUint16(u[6:], checksum)
+	return b
+}
+
+// parseSYN reports if a packet asks for a TCP connection, and to which port.
+func parseSYN(p packet) (port uint16, ok bool) {
+	if p.protocol != protocolTCP || len(p.payload) < tcpHeader || p.payload[13]&(tcpSYN|tcpACK|tcpRST) != tcpSYN {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(p.payload[2:]), true
+}
+
+// buildReset refuses the TCP connection that a packet asks for.
+func buildReset(p packet) []byte {
+	b, t := buildPacket(protocolTCP, p.destination, p.source, tcpHeader)
+	copy(t, p.payload[2:4])
+	copy(t[2:], p.payload[:2])
+	binary.BigEndian.PutUint32(t[8:], binary.BigEndian.Uint32(p.payload[4:])+1)
+	t[12], t[13] = tcpHeader/4<<4, tcpRST|tcpACK
+	binary.BigEndian.PutUint16(t[16:], transportSum(b, t))
 	return b
 }
 
@@ -103,6 +128,12 @@ func buildEchoReply(p packet) []byte {
 	reply[2], reply[3] = 0, 0
 	binary.BigEndian.PutUint16(reply[2:], ^sum(0, reply))
 	return b
+}
+
+// transportSum is the checksum of a packet's payload with the pseudo header: both
+// addresses, the protocol and the length.
+func transportSum(packet, payload []byte) uint16 {
+	return ^sum(sum(uint16(packet[9])+uint16(len(payload)), packet[12:20]), payload)
 }
 
 // sum is the Internet checksum (RFC 1071), not yet complemented.

@@ -34,7 +34,8 @@ type Config struct {
 	Buildings int
 	// Seed makes keys, group objects and network repeatable.
 	Seed uint64
-	// KNX is what every interface is like; its address and name are set here.
+	// KNX is what every interface is like; its address and name are set here. One that
+	// offers TCP has a stack of its own for it, whose goroutines work in real time only.
 	KNX knxserver.Config
 	// Link is what the network to every building is like at first.
 	Link Link
@@ -170,7 +171,10 @@ func (s *Simulator) Move(ctx context.Context, b *Building, to netip.Addr) error 
 func (s *Simulator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer close(s.ended)
+	tcpErr := s.startTCP()
+	if tcpErr != nil {
+		cancel()
+	}
 	var reading sync.WaitGroup
 	var readErr error
 	reading.Go(func() {
@@ -178,12 +182,40 @@ func (s *Simulator) Run(ctx context.Context) error {
 		readErr = s.read()
 	})
 	s.loop(ctx)
+	close(s.ended)
 	closeErr := s.conn.Close()
 	reading.Wait()
 	if errors.Is(readErr, net.ErrClosed) {
 		readErr = nil
 	}
-	return errors.Join(readErr, closeErr)
+	return errors.Join(tcpErr, readErr, closeErr, s.stopTCP())
+}
+
+// startTCP lets the interfaces that offer TCP listen.
+func (s *Simulator) startTCP() error {
+	for _, b := range s.buildings {
+		if !b.KNX.OffersTCP() {
+			continue
+		}
+		var err error
+		b.tcp, err = startTCP(b, func(f func(now time.Time)) bool {
+			return s.Do(context.Background(), b, func(now time.Time, _ *Building) { f(now) }) == nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Simulator) stopTCP() error {
+	var errs []error
+	for _, b := range s.buildings {
+		if b.tcp != nil {
+			errs = append(errs, b.tcp.stop())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Simulator) read() error {

@@ -3,8 +3,10 @@ package simulator
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +57,11 @@ func TestPacketsMeetARealStack(t *testing.T) {
 		}
 		describe(t, stack, b.Number)
 		receivePlain(t, sim, b, stack)
+		dialCtx, done := context.WithTimeout(ctx, 10*time.Second)
+		if _, err := stack.DialTCP(dialCtx, Interface); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("building %d, which has no TCP: %v, want a refusal", b.Number, err)
+		}
+		done()
 	}
 }
 
@@ -158,6 +165,9 @@ func FuzzParsePacket(f *testing.F) {
 		}
 		_, _, _, _ = parseUDP(p)
 		_ = buildEchoReply(p)
+		if _, ok := parseSYN(p); ok {
+			_ = buildReset(p)
+		}
 	})
 }
 

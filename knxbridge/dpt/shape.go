@@ -41,10 +41,11 @@ func (b boolean) json(p payload) any { return p.bits == 1 }
 func (b boolean) limits() string { return b[0] + ", " + b[1] }
 
 func (b boolean) parse(s, _ string) (payload, error) {
-	switch name := fold(strings.TrimSpace(s)); name {
-	case fold(b[0]), "0", "false":
+	// Many say of a state what the standard says of a command: closed, enabled.
+	switch name, off, on := fold(strings.TrimSpace(s)), fold(b[0]), fold(b[1]); name {
+	case off, off + "d", off + "ed", "0", "false":
 		return payload{bits: 0}, nil
-	case fold(b[1]), "1", "true":
+	case on, on + "d", on + "ed", "1", "true":
 		return payload{bits: 1}, nil
 	}
 	return payload{}, fmt.Errorf("%s is neither %q nor %q", quote(s), b[0], b[1])

@@ -133,10 +133,11 @@ func (c channels) parse(s, _ string) (payload, error) {
 	return p, nil
 }
 
-// hexColour reads # and so many hex digits.
+// hexColour reads so many hex digits, with or without #, which begins a comment in
+// many a shell.
 func hexColour(s string, digits int) (uint64, bool) {
-	hex, ok := strings.CutPrefix(strings.TrimSpace(s), "#")
-	if !ok || len(hex) != digits {
+	hex := strings.TrimPrefix(strings.TrimSpace(s), "#")
+	if len(hex) != digits {
 		return 0, false
 	}
 	bits, err := strconv.ParseUint(hex, 16, 64)

@@ -23,6 +23,9 @@ type Faults struct {
 	Refuse frame.Status
 	// LongRefusals: refusals have 20 instead of 8 bytes, as some devices send them.
 	LongRefusals bool
+	// RefuseTCP: the description promises TCP, and no connection is taken, as behind a
+	// firewall. Those that are open stay.
+	RefuseTCP bool
 	// Heartbeat is the status with which heartbeats of living channels are
 	// answered: 0x21, 0x26 or 0x27. The channel lives on.
 	Heartbeat frame.Status
@@ -183,5 +186,20 @@ func MalformedFrames(channel, sequence uint8) [][]byte {
 		{0x06, 0x10, 0x02, 0x04, 0x00, 0x08, 0x36, 0x01},                    // its block longer than the frame
 		{0x06, 0x10, 0x04, 0x23, 0x00, 0x0A, 0x04, channel, sequence, 0x00}, // feature response without feature
 		{0x06, 0x10, 0x05, 0x31, 0x00, 0x0A, 0xFF, 0x00, 0x00, 0x01},        // ROUTING_LOST_MESSAGE, wrong block
+		{0x06, 0x10, 0x04, 0x25, 0x00, 0x0A, 0x04, channel, sequence, 0x00}, // feature info without feature
+		{0x06, 0x10, 0x02, 0x04, 0x00, 0x0A, 0x04, 0x01, 0x02, 0x00},        // DESCRIPTION_RESPONSE, device block too short
+		{0x06, 0x10, 0x09, 0x50, 0x00, 0x08, 0x00, 0x00},                    // SECURE_WRAPPER, without a secure session
+		connectResponse(channel, 0x01, 0x08, 0x04, 0x04),                    // in its CRD
+		connectResponse(channel, 0x01, 0x08, 0x02, 0x04, 0x11, 0xFA),        // its CRD shorter than its length says
+		connectResponse(channel, 0x01, 0x08, 0x04, 0x03, 0x11, 0xFA),        // its CRD of another connection
+		connectResponse(channel, 0x07, 0x08, 0x04, 0x04, 0x11, 0xFA),        // unknown host protocol
 	}
+}
+
+// connectResponse is a CONNECT_RESPONSE that grants a channel at the default address,
+// with the host protocol of its HPAI, that one's length, and its CRD.
+func connectResponse(channel, protocol, hpai uint8, crd ...byte) []byte {
+	ip, port := defaultAddress.Addr().As4(), defaultAddress.Port()
+	body := slices.Concat([]byte{channel, 0x00, hpai, protocol}, ip[:], []byte{byte(port >> 8), byte(port)}, crd)
+	return slices.Concat([]byte{0x06, 0x10, 0x02, 0x06, 0x00, byte(6 + len(body))}, body)
 }

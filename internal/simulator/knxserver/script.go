@@ -36,7 +36,7 @@ const maxSteps = 1000
 //	silence, freeze, full            as in Faults
 //	refuse STATUS, heartbeat STATUS  with a status such as 0x24
 //	long-refusals                    refusals of 20 bytes
-//	bus-down                         as in Faults
+//	refuse-tcp, bus-down             as in Faults
 //	nacks N, busies N                of every Nth telegram, as in Faults
 //	lose-acks N, ignore-acks N       every Nth
 //	negative-confirmations, no-confirmations, anonymous-confirmations
@@ -92,6 +92,7 @@ var scriptedFaults = []scripted{
 	{"full", nil, func(f *Faults, v int64) { f.Full = v != 0 }},
 	{"refuse", parseStatus, func(f *Faults, v int64) { f.Refuse = frame.Status(v) }},
 	{"long-refusals", nil, func(f *Faults, v int64) { f.LongRefusals = v != 0 }},
+	{"refuse-tcp", nil, func(f *Faults, v int64) { f.RefuseTCP = v != 0 }},
 	{"heartbeat", parseStatus, func(f *Faults, v int64) { f.Heartbeat = frame.Status(v) }},
 	{"bus-down", nil, func(f *Faults, v int64) { f.BusDown = v != 0 }},
 	{"nacks", parseCount, func(f *Faults, v int64) { f.Nacks = int(v) }},

@@ -33,15 +33,21 @@ func (s *Server) hpai(c *channel) frame.HPAI {
 	return frame.HPAI{Addr: s.cfg.Address}
 }
 
+// OffersTCP reports whether the interface's description promises TCP.
+func (s *Server) OffersTCP() bool { return s.cfg.TCP }
+
+// TakesTCP reports whether the interface listens for TCP connections now.
+func (s *Server) TakesTCP() bool { return s.cfg.TCP && !s.faults.RefuseTCP }
+
 // Accept says that a client has opened a TCP connection to the control endpoint,
 // and reports if the interface takes it. A silent interface does not, nor one
-// without Config.TCP.
+// that TakesTCP says it of.
 func (s *Server) Accept(now time.Time, client netip.AddrPort) bool {
 	if s.started.IsZero() {
 		return false
 	}
 	s.runScript(now)
-	if !s.cfg.TCP || s.faults.Silent || now.Before(s.downUntil) || len(s.conns) >= connLimit || slices.Contains(s.conns, client) {
+	if !s.TakesTCP() || s.faults.Silent || now.Before(s.downUntil) || len(s.conns) >= connLimit || slices.Contains(s.conns, client) {
 		return false
 	}
 	s.conns = append(s.conns, client)

@@ -231,6 +231,25 @@ func TestTCPIsRefused(t *testing.T) {
 	}
 }
 
+// Where TCP is promised and not taken, the session goes over UDP, and asks anew in the
+// next one.
+func TestTCPPromisedAndRefused(t *testing.T) {
+	script, err := ParseScript("at 0s refuse-tcp 1m; at 2m disconnect")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := overTCP
+	cfg.Script = script
+	p := newPair(t, cfg, session.TransportAuto)
+	p.want(session.StateOnline, false)
+	p.inject()
+	if p.telegrams != 1 || p.write(1, 2) != session.Confirmed {
+		t.Errorf("%d telegrams, outcomes %v", p.telegrams, p.outcomes)
+	}
+	p.pass(3 * time.Minute)
+	p.want(session.StateOnline, true)
+}
+
 // The bus is gone: version 2 says so at once, also to a session that is up.
 func TestBusDown(t *testing.T) {
 	for _, transport := range []session.Transport{session.TransportTCP, session.TransportAuto} {
