@@ -50,7 +50,9 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 	const (
 		telegrams = 200
 		every     = 20 * time.Millisecond // what a TP1 line carries
-		bearable  = time.Second           // what KNX gives an acknowledgement
+		// The interface repeats a telegram once, after a second without an ACK, and then gives
+		// the session up. That a busy machine lets the kernel drop a datagram is no fault.
+		bearable = 2 * time.Second
 	)
 	hostile, witness := town(t, 1), town(t, 2)
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: zerolog.Nop()})
