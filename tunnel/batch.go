@@ -10,6 +10,8 @@ import (
 const (
 	// batchSize is how many datagrams one system call takes at most.
 	batchSize = 32
+	// usualDatagram has room for what a tunnel with an MTU of up to 1,960 bytes sends.
+	usualDatagram = 2048
 	// maxDatagram is the largest UDP datagram.
 	maxDatagram = 1 << 16
 )
@@ -23,6 +25,7 @@ type batched struct {
 	packets *ipv4.PacketConn
 	in, out []ipv4.Message
 	to      []net.UDPAddr // of out
+	room    int           // of each of in
 }
 
 func newBatched(c *net.UDPConn) *batched {
@@ -30,25 +33,38 @@ func newBatched(c *net.UDPConn) *batched {
 		UDPConn: c, packets: ipv4.NewPacketConn(c),
 		in: make([]ipv4.Message, batchSize), out: make([]ipv4.Message, batchSize), to: make([]net.UDPAddr, batchSize),
 	}
-	// Memory that no datagram reached is never touched, and costs nothing.
-	buffers := make([]byte, batchSize*maxDatagram)
-	for i := range b.in {
-		b.in[i].Buffers = [][]byte{buffers[i*maxDatagram : (i+1)*maxDatagram]}
+	b.makeRoom(usualDatagram)
+	for i := range b.out {
 		b.out[i].Buffers = make([][]byte, 1)
 		b.out[i].Addr = &b.to[i]
 	}
 	return b
 }
 
+func (b *batched) makeRoom(room int) {
+	b.room = room
+	buffers := make([]byte, batchSize*room)
+	for i := range b.in {
+		b.in[i].Buffers = [][]byte{buffers[i*room : (i+1)*room]}
+	}
+}
+
+// readBatch makes more room after a datagram that may have been cut off: that one is
+// lost, as on any network, and what its building sends again is not.
 func (b *batched) readBatch(fn func([]byte, netip.AddrPort)) error {
 	n, err := b.packets.ReadBatch(b.in, 0)
 	if err != nil {
 		return err
 	}
+	cut := false
 	for _, m := range b.in[:n] {
+		cut = cut || m.N == b.room
 		if from, ok := m.Addr.(*net.UDPAddr); ok {
 			fn(m.Buffers[0][:m.N], unmap(from.AddrPort()))
 		}
+	}
+	if cut && b.room < maxDatagram {
+		b.makeRoom(maxDatagram)
 	}
 	return nil
 }

@@ -150,6 +150,32 @@ func TestManySendAtOnce(t *testing.T) {
 	}
 }
 
+// A tunnel with a large MTU gets its large datagrams, but for the first.
+func TestLargeDatagrams(t *testing.T) {
+	to, from := listenLoopback(t), listenLoopback(t)
+	sizes := make(chan int, 8)
+	closing := make(chan struct{})
+	var reading errgroup.Group
+	reading.Go(func() error {
+		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort) { sizes <- len(d) }, func(error, time.Duration) {})
+		return nil
+	})
+	for _, c := range []struct{ sent, got int }{{1500, 1500}, {9000, usualDatagram}, {9000, 9000}, {65000, 65000}} {
+		if err := from.send(make([]byte, c.sent), to.LocalAddrs()[0]); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-sizes; got != c.got {
+			t.Errorf("of %d bytes came %d, want %d", c.sent, got, c.got)
+		}
+	}
+	_ = from.Close()
+	close(closing)
+	_ = to.Close()
+	if err := reading.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a datagram costs, sent by as many goroutines as there are processors and read by
 // one, one by one and in batches.
 func BenchmarkSocket(b *testing.B) {
