@@ -69,17 +69,14 @@ func (h *tcpHost) deliver(inner []byte) {
 
 // forward sends the stack's packets to the gateway until the stack is closed.
 func (h *tcpHost) forward() {
-	buffers, sizes := [][]byte{make([]byte, 1<<16)}, []int{0}
+	buffer, size := make([]byte, 1<<16), []int{0}
 	for {
-		n, err := h.stack.Read(buffers, sizes, 0)
-		if err != nil {
+		if _, err := h.stack.Read([][]byte{buffer}, size, 0); err != nil {
 			return
 		}
-		for i := range n {
-			packet := slices.Clone(buffers[i][:sizes[i]])
-			if !h.do(func(now time.Time) { h.building.sendTCP(now, packet) }) {
-				return
-			}
+		packet := slices.Clone(buffer[:size[0]])
+		if !h.do(func(now time.Time) { h.building.sendTCP(now, packet) }) {
+			return
 		}
 	}
 }

@@ -61,6 +61,19 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// Each rule of the tunnelling client has a script of its name.
+func TestEachRuleHasAScript(t *testing.T) {
+	for _, rule := range []string{
+		"CONNECT", "Data endpoint", "NAT", "Heartbeat", "Heartbeat answer 0x21", "Send", "Counters", "Receive", "Foreign channel",
+		"ACK path", "L_Data.con", "Own frames", "Source", "DISCONNECT", "Refused", "Extended CRI", "Features", "TCP v2", "Layers", "Rate",
+	} {
+		name := strings.NewReplacer(" ", "_", ".", "_").Replace(strings.ToLower(rule)) + ".txt"
+		if _, err := os.Stat(filepath.Join("testdata", name)); err != nil {
+			t.Errorf("rule %s: %v", rule, err)
+		}
+	}
+}
+
 func firstDifference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for i := range max(len(w), len(g)) {

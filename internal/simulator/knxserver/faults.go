@@ -192,6 +192,7 @@ func MalformedFrames(channel, sequence uint8) [][]byte {
 		connectResponse(channel, 0x01, 0x08, 0x04, 0x04),                    // in its CRD
 		connectResponse(channel, 0x01, 0x08, 0x02, 0x04, 0x11, 0xFA),        // its CRD shorter than its length says
 		connectResponse(channel, 0x01, 0x08, 0x04, 0x03, 0x11, 0xFA),        // its CRD of another connection
+		connectResponse(channel, 0x01, 0x09, 0x04, 0x04, 0x11, 0xFA),        // length of its HPAI
 		connectResponse(channel, 0x07, 0x08, 0x04, 0x04, 0x11, 0xFA),        // unknown host protocol
 	}
 }
