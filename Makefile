@@ -16,10 +16,10 @@ RIG_DIR  ?= ../shared/rig
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate fuzz crash kept recovery rig confined interop tools clean
+.PHONY: help build test race lint generate fuzz crash kept recovery recovery-rig rig confined interop tools clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build all packages, and the binary into bin/
 	$(GO) build ./...
@@ -61,6 +61,10 @@ kept: ## Start the gateway with ten million telegrams kept, and resume in their 
 
 recovery: ## Print how soon faults of simulated buildings are seen, and over
 	$(GO) test -run '^TestSimulatedBuildings$$' -count=1 -v ./internal/pathtest | grep '^ *|'
+
+recovery-rig: ## The same on real WireGuard and knxd in the rig, an interface frozen for 3 minutes among them
+	RIG_DIR="$(abspath $(RIG_DIR))" KNXFLEET_FROZEN=3m $(GO) test -tags rig -run '^TestRealBuildings$$' -count=1 -timeout 20m -v ./internal/pathtest > rig.log; \
+	status=$$?; grep '^ *|' rig.log; [ $$status = 0 ] || grep -A3 'FAIL\|_test.go.*' rig.log; rm rig.log; exit $$status
 
 rig: tools ## Test against real buildings in a VM (RIG_DIR says where the rig is)
 	RIG_DIR="$(abspath $(RIG_DIR))" GRPCURL=$(BIN)/grpcurl $(GO) test -tags rig -skip '^(TestSimulatedBuildings|TestNothingLostInCrashes|TestPowerCut|TestManyTelegramsKept)$$' -count=1 -timeout 15m -v ./internal/pathtest/...

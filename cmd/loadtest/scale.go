@@ -103,6 +103,7 @@ func (h *holding) plan() []step {
 		{fmt.Sprintf("create %d buildings and wait until all are ONLINE", h.Buildings), starts, h.create},
 		{fmt.Sprintf("a telegram in each building every %v, one subscriber, ListBuildings", h.Every), h.For + drainFor, h.hold},
 		{fmt.Sprintf("strangers send %d datagrams/s while telegrams go on", floodRate), 2*h.floodFor() + drainFor, h.flood},
+		{"change one building, and disable and enable all", changesTake + drainFor + 2*starts, h.change},
 		{fmt.Sprintf("lose all buildings for %v and wait until all are ONLINE again", h.Outage), h.Outage + openTakes, h.outage},
 		{"end knxfleet, start it again and wait until all are ONLINE", openTakes + starts, h.restart},
 	}

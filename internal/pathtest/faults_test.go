@@ -48,12 +48,14 @@ var (
 var faultRows = []faultRow{
 	{what: interfaceStopped, sights: missed},
 	{what: interfaceStopped, written: true, sights: found},
+	{what: interfaceEnded, sights: []sight{"CONNECTING SERVER_DISCONNECTED or CONNECTING HEARTBEAT_UNANSWERED"}},
 	{what: interfaceUnreachable, sights: missed},
 	{what: lanDown, written: true, sights: found},
 	// An ACK shortly before makes WireGuard wait for an answer, and find out by
 	// itself before the session does.
 	{what: tunnelDown, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or HANDSHAKING HANDSHAKE_UNANSWERED"}},
 	{what: tunnelDown, written: true, sights: []sight{"CONNECTING ACK_MISSING", "HANDSHAKING HANDSHAKE_UNANSWERED"}},
+	{what: portMoved, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or HANDSHAKING HANDSHAKE_UNANSWERED"}},
 	{what: interfaceRestarted, sights: []sight{"CONNECTING CONNECTION_UNKNOWN"}, brief: true},
 	{what: sessionEnded, sights: []sight{"CONNECTING SERVER_DISCONNECTED"}, brief: true},
 	{what: busDown, sights: []sight{"CONNECTING BUS_DOWN"}},

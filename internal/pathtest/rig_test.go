@@ -21,8 +21,15 @@ import (
 // TestRealBuildings is the table on the rig's buildings.
 func TestRealBuildings(t *testing.T) {
 	g := newGateway(t)
+	frozen := time.Minute
+	if text := os.Getenv("KNXFLEET_FROZEN"); text != "" {
+		var err error
+		if frozen, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("KNXFLEET_FROZEN: %v", err)
+		}
+	}
 	runTable(t, g, startRig(t, g.tunnel), pace{
-		frozen: time.Minute,
+		frozen: frozen,
 		// The emulated processor also has to acknowledge for every building within
 		// 2 s, or knxd gives a client up.
 		traffic: 3 * time.Second,
@@ -180,6 +187,8 @@ func (r *rig) fault(what mishap) (fault, bool) {
 	switch what {
 	case interfaceStopped:
 		return play("b knxd %[1]d kill", "b knxd %[1]d start"), true
+	case interfaceEnded:
+		return play("b knxd %[1]d stop", "b knxd %[1]d start"), true
 	case interfaceRestarted:
 		return play("b knxd %[1]d kill; b knxd %[1]d start", ""), true
 	case interfaceUnreachable:
@@ -203,6 +212,8 @@ func (r *rig) fault(what mishap) (fault, bool) {
 		return play("b cable %[1]d down", "b cable %[1]d up"), true
 	case tunnelDown:
 		return play("b wg %[1]d down", "b wg %[1]d up"), true
+	case portMoved:
+		return play("b wg %[1]d port $((51920+%[1]d))", "b wg %[1]d port $((51820+%[1]d))"), true
 	case weakNetwork:
 		return play("b netem %[1]d loss 20%% delay 300ms", "b netem %[1]d off"), true
 	case powerCut:

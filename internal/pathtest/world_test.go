@@ -47,6 +47,8 @@ const (
 	// interfaceStopped: the KNX interface is gone, and with it what it knew of its
 	// clients, until it starts again.
 	interfaceStopped mishap = "the interface stopped"
+	// interfaceEnded: the same, with time for what it does when it is told to end.
+	interfaceEnded mishap = "the interface told to end"
 	// interfaceRestarted: the same for a moment, so that the next that is heard of
 	// the interface is that it knows nobody.
 	interfaceRestarted mishap = "the interface restarted"
@@ -65,6 +67,8 @@ const (
 	// tunnelDown: nothing passes between the gateway and the router. The rig's
 	// router forgets its WireGuard keys in it, the simulated one keeps them.
 	tunnelDown mishap = "the tunnel down"
+	// portMoved: the router listens elsewhere, and nobody tells the gateway.
+	portMoved mishap = "the router's port moved"
 	// powerCut: router and interface restart together and know nobody.
 	powerCut mishap = "power cut"
 	// weakNetwork: a fifth of the datagrams is lost, each way, and the others take
