@@ -73,9 +73,6 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	if k.GetEndpoint() == "" {
 		return knx, invalid("knx.endpoint", "is missing; want the KNX interface's address in the building, such as 192.168.1.3:3671")
 	}
-	if k.GetProbe() != "" || k.GetProbeInterval() != nil {
-		return knx, notBuilt("probe of knx")
-	}
 	if knx.Interface, err = interfaceAt("knx.endpoint", k.GetEndpoint()); err != nil {
 		return knx, err
 	}
@@ -105,6 +102,17 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 		if knx.IndividualAddress, err = frame.ParseIndividualAddress(text); err != nil {
 			return knx, invalid("knx.individual_address", "%w", err)
 		}
+	}
+	if text := k.GetProbe(); text != "" {
+		if knx.Probe, err = frame.ParseGroupAddress(text); err != nil {
+			return knx, invalid("knx.probe", "%w", err)
+		}
+	}
+	if d := k.GetProbeInterval(); d != nil {
+		if err := d.CheckValid(); err != nil {
+			return knx, invalid("knx.probe_interval", "is no duration: %w", err)
+		}
+		knx.ProbeInterval = d.AsDuration()
 	}
 	return knx, nil
 }
@@ -159,6 +167,8 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 			Transport:         transportToProto(b.KNX.Transport),
 			IndividualAddress: addressText(b.KNX.IndividualAddress),
 			WritesPerSecond:   uint32(b.KNX.WritesPerSecond),
+			Probe:             probeText(b.KNX.Probe),
+			ProbeInterval:     probeInterval(b.KNX.ProbeInterval),
 			ReadOnStart:       b.ReadOnStart.Addresses,
 			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond),
 		},
@@ -261,6 +271,20 @@ func addressText(a frame.IndividualAddress) string {
 		return ""
 	}
 	return a.String()
+}
+
+func probeText(a frame.GroupAddress) string {
+	if a == 0 {
+		return ""
+	}
+	return a.String()
+}
+
+func probeInterval(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 func countersToProto(c fleet.Counters) *knxfleetv1.Counters {

@@ -137,7 +137,7 @@ func (s *site) sessionConfigOf(b *registry.Building) session.Config {
 	knx := b.KNX
 	config := session.Config{
 		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience,
-		Transport: transports[knx.Transport],
+		Transport: transports[knx.Transport], Probe: knx.Probe, ProbeEvery: knx.ProbeInterval,
 	}
 	if knx.Fallback.IsValid() {
 		config.Fallbacks = []netip.AddrPort{knx.Fallback}

@@ -39,6 +39,8 @@ type buildingsUpdateCmd struct {
 	ReadOnStart        []string          `help:"Group addresses, or patterns of those in the table, to read whenever the building comes online; - for none." placeholder:"ADDRESS,…"`
 	ReadsPerSecond     *uint32           `help:"Pace of --read-on-start: 1 to 10." placeholder:"2"`
 	WritesPerSecond    *uint32           `help:"Most telegrams to send in a second: 1 to 50." placeholder:"20"`
+	Probe              *string           `help:"Group address to read while the bus is quiet, so that a dead bus is noticed; a device must answer. Empty for none." placeholder:"ADDRESS"`
+	ProbeInterval      *time.Duration    `help:"Silence of the bus before --probe is read: 10s to 1h." placeholder:"20s"`
 	Etag               string            `help:"Refuse unless the building still has this etag."`
 	DryRun             bool              `help:"Change nothing; show what the building would be."`
 }
@@ -140,6 +142,11 @@ func (c *buildingsUpdateCmd) change(s *streams) (*knxfleetv1.Building, []string,
 	}
 	number("knx.reads_per_second", c.ReadsPerSecond, &knx.ReadsPerSecond)
 	number("knx.writes_per_second", c.WritesPerSecond, &knx.WritesPerSecond)
+	text("knx.probe", c.Probe, &knx.Probe)
+	if c.ProbeInterval != nil {
+		knx.ProbeInterval = durationpb.New(*c.ProbeInterval)
+		paths = append(paths, "knx.probe_interval")
+	}
 	list("tunnel.addresses", c.Address, &tunnel.Addresses)
 	list("tunnel.allowed_ips", c.AllowedIPs, &tunnel.AllowedIps)
 	if c.Keepalive != nil {

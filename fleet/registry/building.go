@@ -65,6 +65,11 @@ type KNX struct {
 	IndividualAddress frame.IndividualAddress
 	// WritesPerSecond is how many group telegrams we send at most, 1 to 50; 0 is 20.
 	WritesPerSecond int
+	// Probe, when not zero, is a group address that is read while the bus is quiet, so
+	// that a dead bus is noticed. A device must answer.
+	Probe frame.GroupAddress
+	// ProbeInterval is how long the bus is quiet before that, 10 s to 1 h; 0 is 20 s.
+	ProbeInterval time.Duration
 }
 
 // ReadOnStart is what is read whenever a building comes online. The zero value is

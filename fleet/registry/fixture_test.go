@@ -74,6 +74,8 @@ func full(id string) Building {
 			NAT:               NATExplicit,
 			IndividualAddress: 0x11FA,
 			WritesPerSecond:   10,
+			Probe:             0x0A03,
+			ProbeInterval:     time.Minute,
 		},
 		ReadOnStart: ReadOnStart{Addresses: []string{"1/*/*", "2/0/1"}, PerSecond: 3},
 	}
