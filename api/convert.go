@@ -30,8 +30,13 @@ func fromProto(b *knxfleetv1.Building) (registry.Building, []*knxfleetv1.Warning
 	if err := registry.ValidateID(building.ID); err != nil {
 		return building, nil, err
 	}
-	if b.GetLimits() != nil || b.GetJournal() != nil {
-		return building, nil, notBuilt("limits and journal of a building")
+	if b.GetJournal() != nil || b.GetLimits().GetAccessConnections() != 0 {
+		return building, nil, notBuilt("journal and limits.access_connections of a building")
+	}
+	building.Limits = registry.Limits{
+		PacketsPerSecond: limited(b.GetLimits().GetPacketsPerSecond()),
+		BytesPerSecond:   int64(min(b.GetLimits().GetBytesPerSecond(), math.MaxInt64)),
+		WriteQueue:       limited(b.GetLimits().GetWriteQueue()),
 	}
 	var (
 		found []registry.Warning
@@ -172,6 +177,7 @@ func toProto(b registry.Building, status fleet.Status) *knxfleetv1.Building {
 			ReadOnStart:       b.ReadOnStart.Addresses,
 			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond),
 		},
+		Limits:     limitsToProto(b.Limits),
 		Etag:       b.Etag(),
 		Generation: b.Generation,
 		CreatedAt:  timestamp(b.CreatedAt),
@@ -271,6 +277,16 @@ func addressText(a frame.IndividualAddress) string {
 		return ""
 	}
 	return a.String()
+}
+
+// limitsToProto leaves out what is all by default.
+func limitsToProto(l registry.Limits) *knxfleetv1.BuildingLimits {
+	if l == (registry.Limits{}) {
+		return nil
+	}
+	return &knxfleetv1.BuildingLimits{
+		PacketsPerSecond: uint32(l.PacketsPerSecond), BytesPerSecond: uint64(l.BytesPerSecond), WriteQueue: uint32(l.WriteQueue),
+	}
 }
 
 func probeText(a frame.GroupAddress) string {

@@ -109,6 +109,9 @@ func TestUpdateByMask(t *testing.T) {
 			b.Knx.NatMode, b.Knx.IndividualAddress = knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK, ""
 		}},
 		{"limits,journal,limits.write_queue,journal.max_age", &knxfleetv1.Building{}, nil},
+		{"limits.write_queue", &knxfleetv1.Building{Limits: &knxfleetv1.BuildingLimits{WriteQueue: 3, PacketsPerSecond: 10}}, func(b *knxfleetv1.Building) {
+			b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 3}
+		}},
 		{"knx.probe,knx.probe_interval", &knxfleetv1.Building{Knx: &knxfleetv1.KnxConfig{Probe: "1/2/3"}}, func(b *knxfleetv1.Building) {
 			b.Knx.Probe, b.Knx.ProbeInterval = "1/2/3", nil
 		}},
@@ -202,7 +205,7 @@ func TestUpdateRefusals(t *testing.T) {
 	wrongField(t, err, "id")
 	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "nowhere"}})
 	refused(t, err, codes.NotFound, "BUILDING_NOT_FOUND", "nowhere")
-	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "hq", Limits: &knxfleetv1.BuildingLimits{WriteQueue: 1}}})
+	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "hq", Limits: &knxfleetv1.BuildingLimits{AccessConnections: 1}}})
 	refused(t, err, codes.Unimplemented, "NOT_BUILT", "limits")
 
 	kept, err := g.buildings.GetBuilding(t.Context(), &knxfleetv1.GetBuildingRequest{Id: "hq"})

@@ -36,6 +36,8 @@ type Building struct {
 	KNX KNX
 	// ReadOnStart is what is read whenever the building comes online.
 	ReadOnStart ReadOnStart
+	// Limits bound what the building may use.
+	Limits Limits
 
 	// What follows is the registry's own and ignored where it is given.
 
@@ -80,6 +82,17 @@ type ReadOnStart struct {
 	Addresses []string
 	// PerSecond is the pace, 1 to 10; 0 is 2.
 	PerSecond int
+}
+
+// Limits bound what one building may use of the process. Zero is the default, which
+// is generous.
+type Limits struct {
+	// PacketsPerSecond and BytesPerSecond are what the building may send: 10 to
+	// 1,000,000, and 10,000 or more.
+	PacketsPerSecond int
+	BytesPerSecond   int64
+	// WriteQueue is how many writes and reads may wait for the bus, 1 to 10,000.
+	WriteQueue int
 }
 
 // Transport carries a KNX session. The zero value suits all.

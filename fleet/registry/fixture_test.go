@@ -78,6 +78,7 @@ func full(id string) Building {
 			ProbeInterval:     time.Minute,
 		},
 		ReadOnStart: ReadOnStart{Addresses: []string{"1/*/*", "2/0/1"}, PerSecond: 3},
+		Limits:      Limits{PacketsPerSecond: 500, BytesPerSecond: 1 << 20, WriteQueue: 32},
 	}
 }
 

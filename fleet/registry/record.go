@@ -28,6 +28,7 @@ type record struct {
 	Enabled     bool              `json:"enabled"`
 	Tunnel      tunnelRecord      `json:"tunnel"`
 	KNX         knxRecord         `json:"knx"`
+	Limits      limitsRecord      `json:"limits,omitzero"`
 	CreatedAt   time.Time         `json:"createdAt"`
 	UpdatedAt   time.Time         `json:"updatedAt"`
 	Generation  uint64            `json:"generation"`
@@ -58,6 +59,12 @@ type knxRecord struct {
 	ProbeInterval     time.Duration  `json:"probeIntervalNanoseconds,omitempty"` // absent: the default
 	ReadOnStart       []string       `json:"readOnStart,omitempty"`
 	ReadsPerSecond    int            `json:"readsPerSecond,omitempty"` // absent: the default
+}
+
+type limitsRecord struct {
+	PacketsPerSecond int   `json:"packetsPerSecond,omitempty"` // absent: the default, here and below
+	BytesPerSecond   int64 `json:"bytesPerSecond,omitempty"`
+	WriteQueue       int   `json:"writeQueue,omitempty"`
 }
 
 const natExplicit = "explicit"
@@ -105,6 +112,7 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 			ProbeInterval: b.KNX.ProbeInterval,
 			ReadOnStart:   b.ReadOnStart.Addresses, ReadsPerSecond: b.ReadOnStart.PerSecond,
 		},
+		Limits:     limitsRecord(b.Limits),
 		CreatedAt:  b.CreatedAt,
 		UpdatedAt:  b.UpdatedAt,
 		Generation: b.Generation,
@@ -155,6 +163,7 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 		},
 		KNX:         KNX{Interface: r.KNX.Interface, Fallback: r.KNX.Fallback, WritesPerSecond: r.KNX.WritesPerSecond, ProbeInterval: r.KNX.ProbeInterval},
 		ReadOnStart: ReadOnStart{Addresses: r.KNX.ReadOnStart, PerSecond: r.KNX.ReadsPerSecond},
+		Limits:      Limits(r.Limits),
 		CreatedAt:   r.CreatedAt.UTC(),
 		UpdatedAt:   r.UpdatedAt.UTC(),
 		Generation:  r.Generation,

@@ -23,6 +23,10 @@ const (
 	maxStartReads  = 100
 	maxReadRate    = 10
 	maxWriteRate   = 50
+	minPacketRate  = 10
+	maxPacketRate  = 1_000_000
+	minByteRate    = 10_000
+	maxWriteQueue  = 10_000
 
 	minProbeInterval = 10 * time.Second
 	maxProbeInterval = time.Hour
@@ -83,7 +87,22 @@ func (b Building) Validate() error {
 	if err := validateKNX(b.KNX, b.Tunnel); err != nil {
 		return err
 	}
-	return validateReadOnStart(b.ReadOnStart)
+	if err := validateReadOnStart(b.ReadOnStart); err != nil {
+		return err
+	}
+	return validateLimits(b.Limits)
+}
+
+func validateLimits(l Limits) error {
+	switch {
+	case l.PacketsPerSecond != 0 && (l.PacketsPerSecond < minPacketRate || l.PacketsPerSecond > maxPacketRate):
+		return &FieldError{"limits.packets_per_second", fmt.Sprintf("is %d; want %d to %d, or 0 for the default", l.PacketsPerSecond, minPacketRate, maxPacketRate)}
+	case l.BytesPerSecond != 0 && l.BytesPerSecond < minByteRate:
+		return &FieldError{"limits.bytes_per_second", fmt.Sprintf("is %d; want at least %d, or 0 for the default", l.BytesPerSecond, minByteRate)}
+	case l.WriteQueue < 0 || l.WriteQueue > maxWriteQueue:
+		return &FieldError{"limits.write_queue", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default", l.WriteQueue, maxWriteQueue)}
+	}
+	return nil
 }
 
 func validateReadOnStart(r ReadOnStart) error {
