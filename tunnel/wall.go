@@ -54,13 +54,14 @@ func (w *wall) admit(now time.Time, size int) bool {
 	return w.packets.AllowN(now, 1) && w.bytes.AllowN(now, size)
 }
 
+func (w *wall) set(now time.Time, l Limits) {
+	packets, bytes, packetsBurst, bytesBurst := l.rates()
+	w.packets.SetLimitAt(now, packets)
+	w.packets.SetBurstAt(now, packetsBurst)
+	w.bytes.SetLimitAt(now, bytes)
+	w.bytes.SetBurstAt(now, bytesBurst)
+}
+
 // SetLimits changes what the building may send. What exceeds it is dropped before it
 // is decrypted, and counted in Counters.RxDropped.
-func (t *Tunnel) SetLimits(l Limits) {
-	w := &t.bind.route.wall
-	packets, bytes, packetsBurst, bytesBurst := l.rates()
-	w.packets.SetLimit(packets)
-	w.packets.SetBurst(packetsBurst)
-	w.bytes.SetLimit(bytes)
-	w.bytes.SetBurst(bytesBurst)
-}
+func (t *Tunnel) SetLimits(l Limits) { t.bind.route.wall.set(time.Now(), l) }
