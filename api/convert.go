@@ -30,8 +30,13 @@ func fromProto(b *knxfleetv1.Building) (registry.Building, []*knxfleetv1.Warning
 	if err := registry.ValidateID(building.ID); err != nil {
 		return building, nil, err
 	}
-	if b.GetLimits() != nil || b.GetJournal() != nil {
-		return building, nil, notBuilt("limits and journal of a building")
+	if b.GetJournal() != nil || b.GetLimits().GetAccessConnections() != 0 {
+		return building, nil, notBuilt("journal and limits.access_connections of a building")
+	}
+	building.Limits = registry.Limits{
+		PacketsPerSecond: limited(b.GetLimits().GetPacketsPerSecond()),
+		BytesPerSecond:   int64(min(b.GetLimits().GetBytesPerSecond(), math.MaxInt64)),
+		WriteQueue:       limited(b.GetLimits().GetWriteQueue()),
 	}
 	var (
 		found []registry.Warning
@@ -73,9 +78,6 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 	if k.GetEndpoint() == "" {
 		return knx, invalid("knx.endpoint", "is missing; want the KNX interface's address in the building, such as 192.168.1.3:3671")
 	}
-	if k.GetProbe() != "" || k.GetProbeInterval() != nil {
-		return knx, notBuilt("probe of knx")
-	}
 	if knx.Interface, err = interfaceAt("knx.endpoint", k.GetEndpoint()); err != nil {
 		return knx, err
 	}
@@ -105,6 +107,17 @@ func knxFromProto(k *knxfleetv1.KnxConfig) (knx registry.KNX, err error) {
 		if knx.IndividualAddress, err = frame.ParseIndividualAddress(text); err != nil {
 			return knx, invalid("knx.individual_address", "%w", err)
 		}
+	}
+	if text := k.GetProbe(); text != "" {
+		if knx.Probe, err = frame.ParseGroupAddress(text); err != nil {
+			return knx, invalid("knx.probe", "%w", err)
+		}
+	}
+	if d := k.GetProbeInterval(); d != nil {
+		if err := d.CheckValid(); err != nil {
+			return knx, invalid("knx.probe_interval", "is no duration: %w", err)
+		}
+		knx.ProbeInterval = d.AsDuration()
 	}
 	return knx, nil
 }
@@ -159,9 +172,12 @@ func toProto(b registry.Building, public string, status fleet.Status) *knxfleetv
 			Transport:         transportToProto(b.KNX.Transport),
 			IndividualAddress: addressText(b.KNX.IndividualAddress),
 			WritesPerSecond:   uint32(b.KNX.WritesPerSecond),
+			Probe:             probeText(b.KNX.Probe),
+			ProbeInterval:     probeInterval(b.KNX.ProbeInterval),
 			ReadOnStart:       b.ReadOnStart.Addresses,
 			ReadsPerSecond:    uint32(b.ReadOnStart.PerSecond),
 		},
+		Limits:     limitsToProto(b.Limits),
 		Etag:       b.Etag(),
 		Generation: b.Generation,
 		CreatedAt:  timestamp(b.CreatedAt),
@@ -261,6 +277,30 @@ func addressText(a frame.IndividualAddress) string {
 		return ""
 	}
 	return a.String()
+}
+
+// limitsToProto leaves out what is all by default.
+func limitsToProto(l registry.Limits) *knxfleetv1.BuildingLimits {
+	if l == (registry.Limits{}) {
+		return nil
+	}
+	return &knxfleetv1.BuildingLimits{
+		PacketsPerSecond: uint32(l.PacketsPerSecond), BytesPerSecond: uint64(l.BytesPerSecond), WriteQueue: uint32(l.WriteQueue),
+	}
+}
+
+func probeText(a frame.GroupAddress) string {
+	if a == 0 {
+		return ""
+	}
+	return a.String()
+}
+
+func probeInterval(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 func countersToProto(c fleet.Counters) *knxfleetv1.Counters {

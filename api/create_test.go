@@ -81,6 +81,8 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	wanted.Knx.IndividualAddress = "1.1.250"
 	wanted.Knx.FallbackEndpoint, wanted.Knx.Transport = strings.Replace(wanted.GetKnx().GetEndpoint(), ".3", ".4", 1), knxfleetv1.Transport_TRANSPORT_TCP
 	wanted.Knx.ReadOnStart, wanted.Knx.ReadsPerSecond, wanted.Knx.WritesPerSecond = []string{"1/*/*"}, 5, 10
+	wanted.Knx.Probe, wanted.Knx.ProbeInterval = "1/2/9", durationpb.New(time.Minute)
+	wanted.Limits = &knxfleetv1.BuildingLimits{PacketsPerSecond: 100, BytesPerSecond: math.MaxUint64, WriteQueue: 10_000}
 	b := g.create(t, wanted)
 	kept, err := g.registry.Get(t.Context(), "hq")
 	noError(t, err)
@@ -92,6 +94,12 @@ func TestCreateByFieldsMakesAKey(t *testing.T) {
 	}
 	if k := b.GetKnx(); len(k.GetReadOnStart()) != 1 || k.GetReadsPerSecond() != 5 || k.GetWritesPerSecond() != 10 || k.GetNatMode() != knxfleetv1.NatMode_NAT_MODE_EXPLICIT || k.GetIndividualAddress() != "1.1.250" {
 		t.Errorf("KNX settings %v", k)
+	}
+	if l := b.GetLimits(); l.GetPacketsPerSecond() != 100 || l.GetBytesPerSecond() != math.MaxInt64 || l.GetWriteQueue() != 10_000 {
+		t.Errorf("limits %v", l)
+	}
+	if k := b.GetKnx(); k.GetProbe() != "1/2/9" || k.GetProbeInterval().AsDuration() != time.Minute {
+		t.Errorf("probe %v", k)
 	}
 	if k := b.GetKnx(); k.GetFallbackEndpoint() == "" || k.GetFallbackEndpoint() == k.GetEndpoint() || k.GetTransport() != knxfleetv1.Transport_TRANSPORT_TCP {
 		t.Errorf("interfaces %v", k)
@@ -221,6 +229,15 @@ func TestCreateNamesTheWrongField(t *testing.T) {
 		{"too many to read", "knx.read_on_start", func(b *knxfleetv1.Building) { b.Knx.ReadOnStart = slices.Repeat([]string{"1/2/3"}, 101) }},
 		{"a pace of reads", "knx.reads_per_second", func(b *knxfleetv1.Building) { b.Knx.ReadsPerSecond = 11 }},
 		{"a pace of writes", "knx.writes_per_second", func(b *knxfleetv1.Building) { b.Knx.WritesPerSecond = math.MaxUint32 }},
+		{"a probe of nothing", "knx.probe", func(b *knxfleetv1.Building) { b.Knx.Probe = "0/0/0" }},
+		{"a probe by pattern", "knx.probe", func(b *knxfleetv1.Building) { b.Knx.Probe = "1/2/*" }},
+		{"probing all the time", "knx.probe_interval", func(b *knxfleetv1.Building) { b.Knx.ProbeInterval = durationpb.New(time.Second) }},
+		{"probing once a day", "knx.probe_interval", func(b *knxfleetv1.Building) { b.Knx.ProbeInterval = durationpb.New(24 * time.Hour) }},
+		{"an impossible duration", "knx.probe_interval", func(b *knxfleetv1.Building) { b.Knx.ProbeInterval = &durationpb.Duration{Nanos: -1, Seconds: 20} }},
+		{"a trickle of packets", "limits.packets_per_second", func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{PacketsPerSecond: 9} }},
+		{"a flood of packets", "limits.packets_per_second", func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{PacketsPerSecond: 1_000_001} }},
+		{"a trickle of bytes", "limits.bytes_per_second", func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{BytesPerSecond: 9_999} }},
+		{"an endless queue", "limits.write_queue", func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 10_001} }},
 		{"an individual address", "knx.individual_address", func(b *knxfleetv1.Building) { b.Knx.IndividualAddress = "16.1.1" }},
 		{"an unknown NAT mode", "knx.nat_mode", func(b *knxfleetv1.Building) { b.Knx.NatMode = 99 }},
 		{"an unknown transport", "knx.transport", func(b *knxfleetv1.Building) { b.Knx.Transport = 99 }},
@@ -260,9 +277,8 @@ func TestErrorsStaySmall(t *testing.T) {
 func TestCreateTellsWhatIsNotBuilt(t *testing.T) {
 	g := start(t)
 	for name, spoil := range map[string]func(b *knxfleetv1.Building){
-		"limits":  func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 3} },
+		"limits":  func(b *knxfleetv1.Building) { b.Limits = &knxfleetv1.BuildingLimits{AccessConnections: 3} },
 		"journal": func(b *knxfleetv1.Building) { b.Journal = &knxfleetv1.JournalConfig{Off: true} },
-		"probe":   func(b *knxfleetv1.Building) { b.Knx.Probe = "1/2/3" },
 	} {
 		b := g.building("hq")
 		spoil(b)

@@ -38,6 +38,7 @@ func (g *gateway) full(id string) *knxfleetv1.Building {
 	b.Tunnel.PrivateKey, b.Tunnel.PresharedKey = tunnel.GeneratePrivateKey().Base64(), tunnel.GeneratePrivateKey().Base64()
 	b.Tunnel.Keepalive, b.Tunnel.Mtu = durationpb.New(30*time.Second), 1400
 	b.Knx.NatMode, b.Knx.IndividualAddress = knxfleetv1.NatMode_NAT_MODE_EXPLICIT, "1.1.250"
+	b.Knx.Probe, b.Knx.ProbeInterval = "1/2/9", durationpb.New(time.Minute)
 	return b
 }
 
@@ -107,7 +108,13 @@ func TestUpdateByMask(t *testing.T) {
 		{"knx.nat_mode,knx.individual_address,knx.transport", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) {
 			b.Knx.NatMode, b.Knx.IndividualAddress = knxfleetv1.NatMode_NAT_MODE_ROUTE_BACK, ""
 		}},
-		{"limits,journal,limits.write_queue,journal.max_age,knx.probe", &knxfleetv1.Building{}, nil},
+		{"limits,journal,limits.write_queue,journal.max_age", &knxfleetv1.Building{}, nil},
+		{"limits.write_queue", &knxfleetv1.Building{Limits: &knxfleetv1.BuildingLimits{WriteQueue: 3, PacketsPerSecond: 10}}, func(b *knxfleetv1.Building) {
+			b.Limits = &knxfleetv1.BuildingLimits{WriteQueue: 3}
+		}},
+		{"knx.probe,knx.probe_interval", &knxfleetv1.Building{Knx: &knxfleetv1.KnxConfig{Probe: "1/2/3"}}, func(b *knxfleetv1.Building) {
+			b.Knx.Probe, b.Knx.ProbeInterval = "1/2/3", nil
+		}},
 		{"etag,display_name", &knxfleetv1.Building{DisplayName: "x"}, func(b *knxfleetv1.Building) { b.DisplayName = "x" }},
 		{"", &knxfleetv1.Building{DisplayName: "x", Tunnel: &knxfleetv1.TunnelConfig{Mtu: 1300}}, func(b *knxfleetv1.Building) {
 			b.DisplayName, b.Tunnel.Mtu = "x", 1300
@@ -198,7 +205,7 @@ func TestUpdateRefusals(t *testing.T) {
 	wrongField(t, err, "id")
 	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "nowhere"}})
 	refused(t, err, codes.NotFound, "BUILDING_NOT_FOUND", "nowhere")
-	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "hq", Limits: &knxfleetv1.BuildingLimits{WriteQueue: 1}}})
+	_, err = g.buildings.UpdateBuilding(t.Context(), &knxfleetv1.UpdateBuildingRequest{Building: &knxfleetv1.Building{Id: "hq", Limits: &knxfleetv1.BuildingLimits{AccessConnections: 1}}})
 	refused(t, err, codes.Unimplemented, "NOT_BUILT", "limits")
 
 	kept, err := g.buildings.GetBuilding(t.Context(), &knxfleetv1.GetBuildingRequest{Id: "hq"})

@@ -4,3 +4,6 @@ package fleet
 
 // seeds of TestVirtualHours.
 const seeds = 20
+
+// raced: costs are as they are.
+const raced = false

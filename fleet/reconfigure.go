@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 // needsRestart reports whether a running site has to be built anew to follow the
@@ -16,7 +17,7 @@ func needsRestart(old, changed registry.Building) bool {
 }
 
 // reconfigure brings into effect what is desired now. It touches only what
-// differs: labels and names nothing, the tunnel's settings not the session, and
+// differs: labels and names nothing, the tunnel's settings and limits not the session, and
 // another KNX interface not the tunnel.
 func (s *site) reconfigure(endpoints *endpoints) error {
 	old, changed := s.applied, s.desired.Load()
@@ -42,8 +43,16 @@ func (s *site) reconfigure(endpoints *endpoints) error {
 	if old.Tunnel.Endpoint != changed.Tunnel.Endpoint {
 		endpoints.rename(changed.Tunnel.Endpoint)
 	}
+	if old.Limits != changed.Limits {
+		s.tunnel.SetLimits(tunnelLimits(changed.Limits))
+		s.sessions.bridge().SetQueueLength(changed.Limits.WriteQueue)
+	}
 	if old.KNX != changed.KNX {
 		s.renewSession()
 	}
 	return nil
+}
+
+func tunnelLimits(l registry.Limits) tunnel.Limits {
+	return tunnel.Limits{Packets: l.PacketsPerSecond, Bytes: l.BytesPerSecond}
 }

@@ -37,6 +37,14 @@ func (w *world) talk(i int) {
 	})
 }
 
+// changedQueue is how many writes may wait.
+func changedQueue(l registry.Limits) int {
+	if l.WriteQueue == 0 {
+		return 64
+	}
+	return l.WriteQueue
+}
+
 // What a change may touch: each touches what it must, and of everything below it
 // nothing.
 func TestChangesTouchOnlyWhatTheyMust(t *testing.T) {
@@ -60,6 +68,8 @@ func TestChangesTouchOnlyWhatTheyMust(t *testing.T) {
 		"networks": {func(b *registry.Building) {
 			b.Tunnel.AllowedIPs = append(b.Tunnel.AllowedIPs, netip.MustParsePrefix("10.9.0.0/16"))
 		}, nothing},
+		"limits":   {func(b *registry.Building) { b.Limits = registry.Limits{PacketsPerSecond: 100, WriteQueue: 7} }, nothing},
+		"probe":    {func(b *registry.Building) { b.KNX.Probe = 0x0A03 }, session},
 		"NAT mode": {func(b *registry.Building) { b.KNX.NAT = registry.NATExplicit }, session},
 		"keys and NAT mode": {func(b *registry.Building) {
 			b.Tunnel.PresharedKey, b.KNX.NAT = tunnel.PresharedKey{}, registry.NATExplicit
@@ -86,6 +96,9 @@ func TestChangesTouchOnlyWhatTheyMust(t *testing.T) {
 				w.talk(0)
 				time.Sleep(time.Second)
 				after, _ := w.fleet.View("a")
+				if got, want := after.Status.Counters.Pacing().Limit, changedQueue(building.Limits); got != want {
+					t.Errorf("%d writes may wait, want %d", got, want)
+				}
 				sameSite, sameSession := c.touches != site, c.touches == nothing
 				if got := after.Status.Epoch == before.Status.Epoch; got != sameSite {
 					t.Errorf("epoch %d after %d", after.Status.Epoch, before.Status.Epoch)

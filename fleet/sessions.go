@@ -70,7 +70,7 @@ func (s *sessions) follow(next *connection) {
 func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- error) {
 	ctx, stop := context.WithCancel(ctx)
 	next := &connection{
-		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), Random: s.rnd, Dial: s.stack.DialTCP}, s.listenAt(localPort), s, s.log),
+		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), QueueLength: s.applied.Limits.WriteQueue, Random: s.rnd, Dial: s.stack.DialTCP}, s.listenAt(localPort), s, s.log),
 		ended:  make(chan struct{}),
 	}
 	s.session.Store(nil)
@@ -137,7 +137,7 @@ func (s *site) sessionConfigOf(b *registry.Building) session.Config {
 	knx := b.KNX
 	config := session.Config{
 		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience,
-		Transport: transports[knx.Transport],
+		Transport: transports[knx.Transport], Probe: knx.Probe, ProbeEvery: knx.ProbeInterval,
 	}
 	if knx.Fallback.IsValid() {
 		config.Fallbacks = []netip.AddrPort{knx.Fallback}

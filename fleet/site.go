@@ -147,6 +147,7 @@ func (s *site) open() error {
 	if err != nil {
 		return fmt.Errorf("tunnel: %w", errors.Join(err, stack.Close()))
 	}
+	t.SetLimits(tunnelLimits(s.building.Limits))
 	s.stack, s.tunnel, s.ourKey, s.applied = stack, t, config.PrivateKey.Public(), &s.building
 	return nil
 }

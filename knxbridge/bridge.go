@@ -81,9 +81,6 @@ func New(cfg Config, listen func() (PacketConn, error), h Handler, log zerolog.L
 	if cfg.WriteRate <= 0 {
 		cfg.WriteRate = defaultWriteRate
 	}
-	if cfg.QueueLength <= 0 {
-		cfg.QueueLength = defaultQueueLength
-	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
@@ -93,7 +90,7 @@ func New(cfg Config, listen func() (PacketConn, error), h Handler, log zerolog.L
 		handler:  h,
 		busFrame: cfg.BusFrame,
 		log:      log,
-		queue:    newWriteQueue(cfg.QueueLength),
+		queue:    newWriteQueue(queueLength(cfg.QueueLength)),
 		// One kick that waits is as good as many.
 		kick:    make(chan struct{}, 1),
 		machine: session.New(cfg.Session, cfg.Random),
@@ -228,6 +225,16 @@ func (b *Bridge) Kick() {
 	case b.kick <- struct{}{}:
 	default:
 	}
+}
+
+// SetQueueLength changes how many writes and reads may wait. Zero or less means 64.
+func (b *Bridge) SetQueueLength(n int) { b.queue.limitTo(queueLength(n)) }
+
+func queueLength(n int) int {
+	if n <= 0 {
+		return defaultQueueLength
+	}
+	return n
 }
 
 // State returns the session's last state; its State field is zero before Run.

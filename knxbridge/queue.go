@@ -189,6 +189,13 @@ func (q *writeQueue) remove(p *pending, late bool) bool {
 	return true
 }
 
+// limitTo changes how many may wait. Those that wait already stay.
+func (q *writeQueue) limitTo(limit int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limit = limit
+}
+
 // close refuses all further writes and returns those that waited.
 func (q *writeQueue) close() []*pending {
 	q.mu.Lock()
@@ -202,11 +209,11 @@ func (q *writeQueue) close() []*pending {
 	return items
 }
 
-// depth returns how many writes wait, and how many were dropped so far.
-func (q *writeQueue) depth() (waiting int, dropped uint64) {
+// depth returns how many writes wait, how many may, and how many were dropped so far.
+func (q *writeQueue) depth() (waiting, limit int, dropped uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting, q.dropped
+	return q.waiting, q.limit, q.dropped
 }
 
 func (q *writeQueue) signal() {

@@ -93,7 +93,7 @@ func TestFullQueueIsFair(t *testing.T) {
 			}
 		}
 	}
-	if waiting, dropped := q.depth(); waiting != 4 || dropped != 4 {
+	if waiting, _, dropped := q.depth(); waiting != 4 || dropped != 4 {
 		t.Errorf("%d wait, %d dropped, want 4 and 4", waiting, dropped)
 	}
 }
@@ -162,7 +162,7 @@ func TestQueueProperties(t *testing.T) {
 					}
 				}
 			}
-			waiting, _ := q.depth()
+			waiting, _, _ := q.depth()
 			if waiting != total || waiting > q.limit || len(reading) > maxUnanswered || len(q.lanes) > q.limit {
 				t.Fatalf("%d wait of %d, limit %d; %d reads; %d lanes", waiting, total, q.limit, len(reading), len(q.lanes))
 			}

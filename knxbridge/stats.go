@@ -42,8 +42,8 @@ func (b *Bridge) Stats() Stats {
 	b.mu.Lock()
 	s := b.stats
 	b.mu.Unlock()
-	s.QueueWaiting, s.QueueDropped = b.queue.depth()
-	s.QueueLimit, s.WriteRate = b.queue.limit, float64(b.pace.Limit())
+	s.QueueWaiting, s.QueueLimit, s.QueueDropped = b.queue.depth()
+	s.WriteRate = float64(b.pace.Limit())
 	return s
 }
 

@@ -3,7 +3,6 @@ package tunnel
 import (
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/blake2s"
@@ -24,12 +23,6 @@ const (
 	initiationsPerSecond = 5
 	initiationsBurst     = 10
 
-	// Datagrams handed to one tunnel in a second: what decrypting them costs is a
-	// fraction of one core, and it is a hundred times what a KNX bus carries, and enough
-	// for 200 Mbit/s beside it. The burst is more than a TCP window.
-	datagramsPerSecond = 20_000
-	datagramsBurst     = 5_000
-
 	// sourceIdentities is how many keys an initiation is compared with, free of
 	// charge, because tunnels with those keys were last seen at its source.
 	sourceIdentities = 4
@@ -43,10 +36,7 @@ type route struct {
 	// initiations limits what strangers can make the device compute. Only the
 	// readers use it; it locks itself.
 	initiations *rate.Limiter
-	// datagrams walls a tunnel in that is flooded; dropped counts what was refused by
-	// it and by the inbox.
-	datagrams *rate.Limiter
-	dropped   atomic.Uint64
+	wall        wall
 
 	place   int            // in identity.routes
 	source  netip.AddrPort // where the tunnel last sent to; invalid before
@@ -100,13 +90,14 @@ func newDemux() *demux {
 // newRoute makes a route that add can take.
 func newRoute(private PrivateKey, peer PublicKey, in *inbox) *route {
 	public := private.Public()
-	return &route{
+	r := &route{
 		identity:    &identity{private: private, public: public, mac1: mac1Key(public)},
 		peer:        peer,
 		inbox:       in,
 		initiations: rate.NewLimiter(initiationsPerSecond, initiationsBurst),
-		datagrams:   rate.NewLimiter(datagramsPerSecond, datagramsBurst),
 	}
+	r.wall.init()
+	return r
 }
 
 // add enters a route. From then on initiations to its key find it.

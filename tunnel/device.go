@@ -277,7 +277,7 @@ func (t *Tunnel) Counters() Counters {
 		RxBytes:     t.bind.rxBytes.Load(),
 		TxDatagrams: t.bind.txDatagrams.Load(),
 		TxBytes:     t.bind.txBytes.Load(),
-		RxDropped:   t.bind.route.dropped.Load(),
+		RxDropped:   t.bind.route.wall.dropped.Load(),
 	}
 }
 

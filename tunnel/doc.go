@@ -26,6 +26,8 @@
 //     established sessions go on.
 //   - Initiations that reach a tunnel are limited per tunnel, so that recorded
 //     and replayed ones cannot keep the processor busy with curve operations.
+//   - What a building sends is limited in datagrams and in bytes a second, before it
+//     is decrypted.
 //   - What waits for a device is bounded in datagrams and in bytes for each
 //     tunnel; the newest is dropped.
 //   - The indices remembered for a tunnel are bounded in number and in time.

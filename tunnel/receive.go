@@ -38,8 +38,8 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 	}
 	d, now := received{from: from}, time.Now()
 	for _, route := range r.routes {
-		if !route.datagrams.AllowN(now, 1) {
-			route.dropped.Add(1)
+		if !route.wall.admit(now, len(datagram)) {
+			route.wall.dropped.Add(1)
 			x.count.flooded.Add(1)
 			continue
 		}
@@ -47,7 +47,7 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 			d.data = bytes.Clone(datagram)
 		}
 		if !route.inbox.push(d) {
-			route.dropped.Add(1)
+			route.wall.dropped.Add(1)
 			x.count.queueFull.Add(1)
 		}
 	}

@@ -39,6 +39,11 @@ type buildingsUpdateCmd struct {
 	ReadOnStart        []string          `help:"Group addresses, or patterns of those in the table, to read whenever the building comes online; - for none." placeholder:"ADDRESS,…"`
 	ReadsPerSecond     *uint32           `help:"Pace of --read-on-start: 1 to 10." placeholder:"2"`
 	WritesPerSecond    *uint32           `help:"Most telegrams to send in a second: 1 to 50." placeholder:"20"`
+	Probe              *string           `help:"Group address to read while the bus is quiet, so that a dead bus is noticed; a device must answer. Empty for none." placeholder:"ADDRESS"`
+	ProbeInterval      *time.Duration    `help:"Silence of the bus before --probe is read: 10s to 1h." placeholder:"20s"`
+	PacketsPerSecond   *uint32           `help:"Packets a second that the building may send: 10 to 1000000; 0 for the default." placeholder:"20000"`
+	BytesPerSecond     *uint64           `help:"Bytes a second that the building may send: 10000 or more; 0 for the default." placeholder:"30000000"`
+	WriteQueue         *uint32           `help:"Writes and reads that may wait for the bus: 1 to 10000; 0 for the default." placeholder:"64"`
 	Etag               string            `help:"Refuse unless the building still has this etag."`
 	DryRun             bool              `help:"Change nothing; show what the building would be."`
 }
@@ -104,7 +109,8 @@ func (c *buildingsUpdateCmd) send(ctx context.Context, buildings knxfleetv1.Buil
 // change gathers what the flags name, but the labels.
 func (c *buildingsUpdateCmd) change(s *streams) (*knxfleetv1.Building, []string, error) {
 	tunnel, knx := &knxfleetv1.TunnelConfig{}, &knxfleetv1.KnxConfig{}
-	building := &knxfleetv1.Building{Id: c.ID, Etag: c.Etag, Tunnel: tunnel, Knx: knx}
+	limits := &knxfleetv1.BuildingLimits{}
+	building := &knxfleetv1.Building{Id: c.ID, Etag: c.Etag, Tunnel: tunnel, Knx: knx, Limits: limits}
 	var paths []string
 	text := func(path string, flag *string, to *string) {
 		if flag != nil {
@@ -140,6 +146,17 @@ func (c *buildingsUpdateCmd) change(s *streams) (*knxfleetv1.Building, []string,
 	}
 	number("knx.reads_per_second", c.ReadsPerSecond, &knx.ReadsPerSecond)
 	number("knx.writes_per_second", c.WritesPerSecond, &knx.WritesPerSecond)
+	text("knx.probe", c.Probe, &knx.Probe)
+	if c.ProbeInterval != nil {
+		knx.ProbeInterval = durationpb.New(*c.ProbeInterval)
+		paths = append(paths, "knx.probe_interval")
+	}
+	number("limits.packets_per_second", c.PacketsPerSecond, &limits.PacketsPerSecond)
+	number("limits.write_queue", c.WriteQueue, &limits.WriteQueue)
+	if c.BytesPerSecond != nil {
+		limits.BytesPerSecond = *c.BytesPerSecond
+		paths = append(paths, "limits.bytes_per_second")
+	}
 	list("tunnel.addresses", c.Address, &tunnel.Addresses)
 	list("tunnel.allowed_ips", c.AllowedIPs, &tunnel.AllowedIps)
 	if c.Keepalive != nil {

@@ -34,7 +34,7 @@ func (h *holding) lives(ctx context.Context) (map[string]life, error) {
 		for _, b := range page.GetBuildings() {
 			all[b.GetId()] = life{b.GetStatus().GetEpoch(), b.GetStatus().GetCounters().GetReconnects()}
 		}
-		if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+		if request.PageToken = page.GetNextPageToken(); request.GetPageToken() == "" {
 			return all, nil
 		}
 	}

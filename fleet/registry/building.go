@@ -36,6 +36,8 @@ type Building struct {
 	KNX KNX
 	// ReadOnStart is what is read whenever the building comes online.
 	ReadOnStart ReadOnStart
+	// Limits bound what the building may use.
+	Limits Limits
 
 	// What follows is the registry's own and ignored where it is given.
 
@@ -65,6 +67,11 @@ type KNX struct {
 	IndividualAddress frame.IndividualAddress
 	// WritesPerSecond is how many group telegrams we send at most, 1 to 50; 0 is 20.
 	WritesPerSecond int
+	// Probe, when not zero, is a group address that is read while the bus is quiet, so
+	// that a dead bus is noticed. A device must answer.
+	Probe frame.GroupAddress
+	// ProbeInterval is how long the bus is quiet before that, 10 s to 1 h; 0 is 20 s.
+	ProbeInterval time.Duration
 }
 
 // ReadOnStart is what is read whenever a building comes online. The zero value is
@@ -75,6 +82,17 @@ type ReadOnStart struct {
 	Addresses []string
 	// PerSecond is the pace, 1 to 10; 0 is 2.
 	PerSecond int
+}
+
+// Limits bound what one building may use of the process. Zero is the default, which
+// is generous.
+type Limits struct {
+	// PacketsPerSecond and BytesPerSecond are what the building may send: 10 to
+	// 1,000,000, and 10,000 or more.
+	PacketsPerSecond int
+	BytesPerSecond   int64
+	// WriteQueue is how many writes and reads may wait for the bus, 1 to 10,000.
+	WriteQueue int
 }
 
 // Transport carries a KNX session. The zero value suits all.

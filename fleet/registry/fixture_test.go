@@ -74,8 +74,11 @@ func full(id string) Building {
 			NAT:               NATExplicit,
 			IndividualAddress: 0x11FA,
 			WritesPerSecond:   10,
+			Probe:             0x0A03,
+			ProbeInterval:     time.Minute,
 		},
 		ReadOnStart: ReadOnStart{Addresses: []string{"1/*/*", "2/0/1"}, PerSecond: 3},
+		Limits:      Limits{PacketsPerSecond: 500, BytesPerSecond: 1 << 20, WriteQueue: 32},
 	}
 }
 

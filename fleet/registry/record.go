@@ -28,6 +28,7 @@ type record struct {
 	Enabled     bool              `json:"enabled"`
 	Tunnel      tunnelRecord      `json:"tunnel"`
 	KNX         knxRecord         `json:"knx"`
+	Limits      limitsRecord      `json:"limits,omitzero"`
 	CreatedAt   time.Time         `json:"createdAt"`
 	UpdatedAt   time.Time         `json:"updatedAt"`
 	Generation  uint64            `json:"generation"`
@@ -50,12 +51,20 @@ type tunnelRecord struct {
 type knxRecord struct {
 	Interface         netip.AddrPort `json:"endpoint"`
 	Fallback          netip.AddrPort `json:"fallbackEndpoint,omitzero"`
-	Transport         string         `json:"transport,omitempty"`         // "udp" or "tcp"; absent: as the interface describes itself
-	NAT               string         `json:"natMode,omitempty"`           // "explicit"; absent: route-back
-	IndividualAddress string         `json:"individualAddress,omitempty"` // such as 1.1.250; absent: the interface chooses
-	WritesPerSecond   int            `json:"writesPerSecond,omitempty"`   // absent: the default
+	Transport         string         `json:"transport,omitempty"`                // "udp" or "tcp"; absent: as the interface describes itself
+	NAT               string         `json:"natMode,omitempty"`                  // "explicit"; absent: route-back
+	IndividualAddress string         `json:"individualAddress,omitempty"`        // such as 1.1.250; absent: the interface chooses
+	WritesPerSecond   int            `json:"writesPerSecond,omitempty"`          // absent: the default
+	Probe             string         `json:"probe,omitempty"`                    // group address, such as 1/2/3; absent: none
+	ProbeInterval     time.Duration  `json:"probeIntervalNanoseconds,omitempty"` // absent: the default
 	ReadOnStart       []string       `json:"readOnStart,omitempty"`
 	ReadsPerSecond    int            `json:"readsPerSecond,omitempty"` // absent: the default
+}
+
+type limitsRecord struct {
+	PacketsPerSecond int   `json:"packetsPerSecond,omitempty"` // absent: the default, here and below
+	BytesPerSecond   int64 `json:"bytesPerSecond,omitempty"`
+	WriteQueue       int   `json:"writeQueue,omitempty"`
 }
 
 const natExplicit = "explicit"
@@ -100,8 +109,10 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 		},
 		KNX: knxRecord{
 			Interface: b.KNX.Interface, Fallback: b.KNX.Fallback, Transport: transportNames[b.KNX.Transport], WritesPerSecond: b.KNX.WritesPerSecond,
-			ReadOnStart: b.ReadOnStart.Addresses, ReadsPerSecond: b.ReadOnStart.PerSecond,
+			ProbeInterval: b.KNX.ProbeInterval,
+			ReadOnStart:   b.ReadOnStart.Addresses, ReadsPerSecond: b.ReadOnStart.PerSecond,
 		},
+		Limits:     limitsRecord(b.Limits),
 		CreatedAt:  b.CreatedAt,
 		UpdatedAt:  b.UpdatedAt,
 		Generation: b.Generation,
@@ -111,6 +122,9 @@ func encodeRecord(b Building, keys *keyset.Keyset) ([]byte, error) {
 	}
 	if b.KNX.IndividualAddress != 0 {
 		r.KNX.IndividualAddress = b.KNX.IndividualAddress.String()
+	}
+	if b.KNX.Probe != 0 {
+		r.KNX.Probe = b.KNX.Probe.String()
 	}
 	value, err := json.Marshal(r)
 	if err != nil {
@@ -147,8 +161,9 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 			AllowedIPs: r.Tunnel.AllowedIPs,
 			Keepalive:  time.Duration(r.Tunnel.Keepalive) * time.Second,
 		},
-		KNX:         KNX{Interface: r.KNX.Interface, Fallback: r.KNX.Fallback, WritesPerSecond: r.KNX.WritesPerSecond},
+		KNX:         KNX{Interface: r.KNX.Interface, Fallback: r.KNX.Fallback, WritesPerSecond: r.KNX.WritesPerSecond, ProbeInterval: r.KNX.ProbeInterval},
 		ReadOnStart: ReadOnStart{Addresses: r.KNX.ReadOnStart, PerSecond: r.KNX.ReadsPerSecond},
+		Limits:      Limits(r.Limits),
 		CreatedAt:   r.CreatedAt.UTC(),
 		UpdatedAt:   r.UpdatedAt.UTC(),
 		Generation:  r.Generation,
@@ -176,6 +191,11 @@ func decodeRecord(id string, value []byte, keys *keyset.Keyset) (Building, error
 	}
 	if r.KNX.IndividualAddress != "" {
 		if b.KNX.IndividualAddress, err = frame.ParseIndividualAddress(r.KNX.IndividualAddress); err != nil {
+			return Building{}, fmt.Errorf("its record is damaged: %w", err)
+		}
+	}
+	if r.KNX.Probe != "" {
+		if b.KNX.Probe, err = frame.ParseGroupAddress(r.KNX.Probe); err != nil {
 			return Building{}, fmt.Errorf("its record is damaged: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,6 +23,13 @@ const (
 	maxStartReads  = 100
 	maxReadRate    = 10
 	maxWriteRate   = 50
+	minPacketRate  = 10
+	maxPacketRate  = 1_000_000
+	minByteRate    = 10_000
+	maxWriteQueue  = 10_000
+
+	minProbeInterval = 10 * time.Second
+	maxProbeInterval = time.Hour
 )
 
 // FieldError says what is wrong with one field of a building.
@@ -79,7 +87,22 @@ func (b Building) Validate() error {
 	if err := validateKNX(b.KNX, b.Tunnel); err != nil {
 		return err
 	}
-	return validateReadOnStart(b.ReadOnStart)
+	if err := validateReadOnStart(b.ReadOnStart); err != nil {
+		return err
+	}
+	return validateLimits(b.Limits)
+}
+
+func validateLimits(l Limits) error {
+	switch {
+	case l.PacketsPerSecond != 0 && (l.PacketsPerSecond < minPacketRate || l.PacketsPerSecond > maxPacketRate):
+		return &FieldError{"limits.packets_per_second", fmt.Sprintf("is %d; want %d to %d, or 0 for the default", l.PacketsPerSecond, minPacketRate, maxPacketRate)}
+	case l.BytesPerSecond != 0 && l.BytesPerSecond < minByteRate:
+		return &FieldError{"limits.bytes_per_second", fmt.Sprintf("is %d; want at least %d, or 0 for the default", l.BytesPerSecond, minByteRate)}
+	case l.WriteQueue < 0 || l.WriteQueue > maxWriteQueue:
+		return &FieldError{"limits.write_queue", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default", l.WriteQueue, maxWriteQueue)}
+	}
+	return nil
 }
 
 func validateReadOnStart(r ReadOnStart) error {
@@ -148,6 +171,8 @@ func validateKNX(knx KNX, cfg tunnel.Config) error {
 		return &FieldError{"knx.fallback_endpoint", "is the interface of knx.endpoint; want another one on the same bus, or none"}
 	case knx.WritesPerSecond < 0 || knx.WritesPerSecond > maxWriteRate:
 		return &FieldError{"knx.writes_per_second", fmt.Sprintf("is %d; want 1 to %d, or 0 for the default: a TP1 line carries 20 to 50 telegrams a second in all", knx.WritesPerSecond, maxWriteRate)}
+	case knx.ProbeInterval != 0 && (knx.ProbeInterval < minProbeInterval || knx.ProbeInterval > maxProbeInterval):
+		return &FieldError{"knx.probe_interval", fmt.Sprintf("is %v; want %v to %v, or none for the default", knx.ProbeInterval, minProbeInterval, maxProbeInterval)}
 	case knx.NAT > NATExplicit:
 		return &FieldError{"knx.nat_mode", "is unknown; want route-back or explicit"}
 	case knx.Transport > TransportTCP:

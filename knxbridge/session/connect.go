@@ -97,6 +97,7 @@ func (m *Machine) connected(now time.Time, from origin, r frame.ConnectResponse)
 		answered: now,
 	}
 	m.arm(timerHeartbeat, now.Add(jitter(heartbeatEvery, heartbeatJitter, m.rnd())))
+	m.planProbe(now)
 	m.reportUp(now)
 	m.askFeatures(now)
 }

@@ -59,10 +59,13 @@ func (m *Machine) ask(now time.Time) {
 func (m *Machine) heardBus(now time.Time) {
 	m.link.negatives = 0
 	m.disarm(timerNegative)
+	m.write.bus = true
+	m.planProbe(now)
 	m.settle(now, doubtBusStatus|doubtNegative)
 }
 
-// unacknowledged counts a telegram of ours that nobody on the bus acknowledged.
+// unacknowledged counts a telegram of ours that nobody on the bus acknowledged, or a
+// probe of which nothing was heard.
 func (m *Machine) unacknowledged(now time.Time) {
 	if m.link.negatives == 0 {
 		m.link.negativeSince = now
@@ -71,7 +74,9 @@ func (m *Machine) unacknowledged(now time.Time) {
 	if m.phase != phaseUp || m.link.busTold || m.link.negatives < negativeLimit || now.Sub(m.link.negativeSince) < negativeSpan {
 		return
 	}
-	m.arm(timerNegative, now.Add(negativeDoubt))
+	if !m.probing() { // which tries the bus all the time
+		m.arm(timerNegative, now.Add(negativeDoubt))
+	}
 	m.raise(now, doubtNegative)
 }
 

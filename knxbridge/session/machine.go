@@ -37,6 +37,11 @@ type Config struct {
 	// asked again without.
 	FixedAddress frame.IndividualAddress
 
+	// Probe, when not zero, is read whenever the bus was quiet for ProbeEvery, so that
+	// a dead bus is noticed; a device must answer. Zero ProbeEvery is 20 s.
+	Probe      frame.GroupAddress
+	ProbeEvery time.Duration
+
 	// StopTimeout bounds the wait for the answer to the DISCONNECT_REQUEST when
 	// stopping. Zero means the standard's 10 s; more than that is cut to it.
 	StopTimeout time.Duration
@@ -86,8 +91,8 @@ type link struct {
 	answered time.Time // last answer of the interface
 	beats    int       // heartbeats sent since the last answer to one
 	doubts   doubt
-	// negatives counts negative confirmations since the bus was last heard, and
-	// negativeSince is when the first of them came.
+	// negatives counts negative confirmations, and probes without any, since the bus
+	// was last heard, and negativeSince is when the first of them came.
 	negatives     int
 	negativeSince time.Time
 	busTold       bool // the interface tells by its feature that the bus is there
@@ -106,6 +111,9 @@ func New(cfg Config, rnd func() float64) *Machine {
 	}
 	if cfg.Layer == 0 {
 		cfg.Layer = frame.LayerLink
+	}
+	if cfg.ProbeEvery <= 0 {
+		cfg.ProbeEvery = probeEvery
 	}
 	m := &Machine{cfg: cfg, rnd: rnd, retry: retryBackoff, slots: slotsBackoff}
 	for _, addr := range append([]netip.AddrPort{cfg.Control}, cfg.Fallbacks...) {

@@ -161,6 +161,7 @@ type Counters struct {
 	HeartbeatsMissed   uint64 // of these, without an answer in time
 	AcksFailed         uint64 // our requests that were not acknowledged in time, repeats included
 	Requests           uint64 // TUNNELLING_REQUESTs sent for writes, repeats not included
+	Probes             uint64 // of these, reads of Config.Probe
 	Repeats            uint64 // TUNNELLING_REQUESTs sent a second time
 	Telegrams          uint64 // group telegrams received from the bus
 	OwnTelegrams       uint64 // own writes confirmed
@@ -191,6 +192,7 @@ func (c Counters) Plus(other Counters) Counters {
 	c.HeartbeatsMissed += other.HeartbeatsMissed
 	c.AcksFailed += other.AcksFailed
 	c.Requests += other.Requests
+	c.Probes += other.Probes
 	c.Repeats += other.Repeats
 	c.Telegrams += other.Telegrams
 	c.OwnTelegrams += other.OwnTelegrams

@@ -109,7 +109,11 @@ func (m *Machine) settle(now time.Time, d doubt) {
 func (m *Machine) reportUp(now time.Time) {
 	reason := m.link.doubts.reason()
 	if reason != ReasonNone {
-		m.report(now, StateConnecting, reason, m.explain(reason, ""), time.Time{})
+		detail := ""
+		if reason == ReasonBusUnacknowledged && m.probing() {
+			detail = fmt.Sprintf("the probe of %s too", m.cfg.Probe)
+		}
+		m.report(now, StateConnecting, reason, m.explain(reason, detail), time.Time{})
 		return
 	}
 	if fixed := m.cfg.FixedAddress; fixed != 0 && m.link.assigned != fixed {

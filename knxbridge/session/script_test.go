@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write the outputs of the golden scrip
 // script is blocks of commands, "----", and what the machine did, to the next
 // empty line. The commands are:
 //
-//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp] [layer=busmonitor]   a new machine
+//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp] [layer=busmonitor] [probe=GA] [every=DURATION]   a new machine
 //	start | stop | kick
 //	at +DURATION          time passes; what is due on the way is done when due
 //	late +DURATION        time passes, and only then what is due is done
@@ -219,6 +219,12 @@ func (p *player) runConfig(a arguments) error {
 		var addr netip.AddrPort
 		addr, err = netip.ParseAddrPort(v)
 		cfg.Fallbacks = []netip.AddrPort{addr}
+	}
+	if v, ok := a["probe"]; ok && err == nil {
+		cfg.Probe, err = frame.ParseGroupAddress(v)
+	}
+	if v, ok := a["every"]; ok && err == nil {
+		cfg.ProbeEvery, err = time.ParseDuration(v)
 	}
 	cfg.Transport = map[string]Transport{"auto": TransportAuto, "tcp": TransportTCP}[a["transport"]]
 	if a["layer"] == "busmonitor" {

@@ -20,6 +20,7 @@ const (
 	timerHeartbeat                    // next heartbeat
 	timerFeature                      // ask for the bus status again
 	timerNegative                     // try the bus again
+	timerProbe                        // the bus has been quiet for long, or the last probe unanswered
 	timerClose                        // DISCONNECT_REQUEST unanswered: give up
 	timerCloseRepeat                  // DISCONNECT_REQUEST unanswered: repeat
 	timerCount
@@ -83,6 +84,8 @@ func (m *Machine) expired(now time.Time, t timer) {
 		m.heartbeat(now)
 	case timerNegative:
 		m.heardBus(now)
+	case timerProbe:
+		m.probe(now)
 	case timerFeature:
 		m.askBusStatus(now)
 	case timerClose:

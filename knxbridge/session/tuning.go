@@ -32,6 +32,12 @@ const (
 	// it, and while it is believed none of ours is sent.
 	negativeDoubt = 25 * time.Second
 
+	// probeEvery is the default of Config.ProbeEvery. probeAgain is when a probe is
+	// repeated of which the bus said nothing: with it a bus is known to be dead 10 s
+	// after the first. Then it is busRecheck.
+	probeEvery = 20 * time.Second
+	probeAgain = 3 * time.Second
+
 	// resyncTimeout is how long the session lives on without a valid request once
 	// one with a wrong sequence counter was seen.
 	resyncTimeout = 2 * time.Second

@@ -57,11 +57,13 @@ type outgoing struct {
 	request  frame.Frame
 	sequence uint8
 	feature  bool // it is no write, but a question for a feature of the interface
+	probe    bool // it is no write, but the machine's own read
 	tries    int
 	active   bool // waits for its ACK or its confirmation
 	acked    bool
 	answered bool // its Result has been given
 	heard    bool // its confirmation has come
+	bus      bool // something has come from the bus since it was sent
 }
 
 // Ready reports if Write would send at once: the session is ONLINE, and no
@@ -99,17 +101,14 @@ func (m *Machine) Write(now time.Time, w Write) {
 		Data:        slices.Clone(w.Data),
 		SixBit:      w.SixBit,
 	}
-	m.write = outgoing{
-		id:       w.ID,
-		data:     data,
-		active:   true,
-		sequence: m.link.sendSequence,
-		request: frame.TunnellingRequest{
-			Channel:  m.link.channel,
-			Sequence: m.link.sendSequence,
-			CEMI:     data.Append(nil),
-		},
-	}
+	m.request(now, outgoing{id: w.ID, data: data})
+}
+
+// request begins to send a telegram.
+func (m *Machine) request(now time.Time, w outgoing) {
+	w.active, w.sequence = true, m.link.sendSequence
+	w.request = frame.TunnellingRequest{Channel: m.link.channel, Sequence: w.sequence, CEMI: w.data.Append(nil)}
+	m.write = w
 	m.counters.Requests++
 	m.sendRequest(now)
 }
@@ -190,12 +189,13 @@ func (m *Machine) unconfirmed(now time.Time) {
 	m.counters.Unconfirmed++
 	m.write.active = false
 	m.result(Unconfirmed)
+	m.unproven(now)
 	m.ask(now)
 }
 
 // result answers the write under way, once.
 func (m *Machine) result(o Outcome) {
-	if m.write.answered || m.write.feature {
+	if m.write.answered || m.write.feature || m.write.probe {
 		return
 	}
 	m.write.answered = true

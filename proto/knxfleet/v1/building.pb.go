@@ -587,17 +587,17 @@ func (x *KnxConfig) GetReadsPerSecond() uint32 {
 // others. What exceeds a limit is dropped and counted.
 type BuildingLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Packets a second from the building, 10 to 1000000. Default (0): the
-	// server's limit.
+	// Packets a second from the building, 10 to 1000000; a quarter of that may come
+	// at once. Default (0): the server's limit, 20000.
 	PacketsPerSecond uint32 `protobuf:"varint,1,opt,name=packets_per_second,json=packetsPerSecond,proto3" json:"packets_per_second,omitempty"`
 	// Bytes a second from the building, at least 10000. Default (0): the server's
-	// limit.
+	// limit, 30000000.
 	BytesPerSecond uint64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
 	// Connections into the building through HTTP CONNECT and SOCKS5 at once, at
 	// most 10000. Default (0): the server's limit.
 	AccessConnections uint32 `protobuf:"varint,3,opt,name=access_connections,json=accessConnections,proto3" json:"access_connections,omitempty"`
 	// Writes that wait for their turn on the bus, 1 to 10000; one more is refused
-	// (RESOURCE_EXHAUSTED). Default (0): the server's limit.
+	// (RESOURCE_EXHAUSTED). Default (0): the server's limit, 64.
 	WriteQueue    uint32 `protobuf:"varint,4,opt,name=write_queue,json=writeQueue,proto3" json:"write_queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
