@@ -55,7 +55,8 @@ var faultRows = []faultRow{
 	// itself before the session does.
 	{what: tunnelDown, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or HANDSHAKING HANDSHAKE_UNANSWERED"}},
 	{what: tunnelDown, written: true, sights: []sight{"CONNECTING ACK_MISSING", "HANDSHAKING HANDSHAKE_UNANSWERED"}},
-	{what: portMoved, sights: []sight{"CONNECTING HEARTBEAT_UNANSWERED or HANDSHAKING HANDSHAKE_UNANSWERED"}},
+	// What the router sends next tells where it is now.
+	{what: portMoved, lasts: func(pace) time.Duration { return 25 * time.Second }, traffic: true, after: (*suite).stayedTrue},
 	{what: interfaceRestarted, sights: []sight{"CONNECTING CONNECTION_UNKNOWN"}, brief: true},
 	{what: sessionEnded, sights: []sight{"CONNECTING SERVER_DISCONNECTED"}, brief: true},
 	{what: busDown, sights: []sight{"CONNECTING BUS_DOWN"}},
