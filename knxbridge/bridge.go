@@ -204,6 +204,8 @@ func (b *Bridge) settle(now time.Time) {
 }
 
 func (b *Bridge) stateChanged(s State) {
+	// The counters first: who is told of a new session must find it counted.
+	b.publish()
 	b.mu.Lock()
 	b.snapshot = s
 	b.mu.Unlock()

@@ -36,8 +36,8 @@ func (s Stats) Plus(other Stats) Stats {
 	return s
 }
 
-// Stats returns what was counted up to the owner loop's last wakeup. It may be
-// called from any goroutine.
+// Stats returns what was counted up to the owner loop's last wakeup or change of
+// state. It may be called from any goroutine.
 func (b *Bridge) Stats() Stats {
 	b.mu.Lock()
 	s := b.stats
@@ -47,8 +47,8 @@ func (b *Bridge) Stats() Stats {
 	return s
 }
 
-// publish takes the snapshot that Stats returns: once at each wakeup, so that
-// nothing is locked or atomic for each telegram.
+// publish takes the snapshot that Stats returns: once at each wakeup and change of
+// state, so that nothing is locked or atomic for each telegram.
 func (b *Bridge) publish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
