@@ -130,8 +130,11 @@ func (w *watcher) change(c fleet.Change) *knxfleetv1.BuildingChange {
 	if c.Kind == fleet.ChangeKept {
 		return nil
 	}
-	building := toProto(c.View.Building, w.keys.Of(c.View.Building).String(), c.View.Status)
-	matches := c.Kind != fleet.ChangeDeleted && w.selected.match(building)
+	var building *knxfleetv1.Building
+	if c.Kind != fleet.ChangeDeleted {
+		building = toProto(c.View.Building, w.keys.Of(c.View.Building).String(), c.View.Status)
+	}
+	matches := building != nil && w.selected.match(building)
 	known := w.told[id]
 	switch {
 	case !matches && !known:

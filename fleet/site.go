@@ -148,6 +148,7 @@ func (s *site) open() error {
 		return fmt.Errorf("tunnel: %w", errors.Join(err, stack.Close()))
 	}
 	t.SetLimits(tunnelLimits(s.building.Limits))
+	t.Prefer(s.waitedFor(s.building.ID, s.building.Labels))
 	s.stack, s.tunnel, s.ourKey, s.applied = stack, t, config.PrivateKey.Public(), &s.building
 	return nil
 }

@@ -17,7 +17,7 @@ const (
 )
 
 // batched is a UDP socket with recvmmsg and sendmmsg, on systems that have them; on
-// others a batch is one datagram. golang.org/x/net has the same calls for both address
+// most others a batch is one datagram. golang.org/x/net has the same calls for both address
 // families.
 type batched struct {
 	*net.UDPConn

@@ -134,9 +134,7 @@ func (b *bind) observe(datagram []byte, to *endpoint) {
 	switch messageType(datagram) {
 	case typeInitiation:
 		b.follow(to)
-		now := time.Now()
-		b.x.learn(now, b.route, senderIndex(datagram))
-		b.initiated(now)
+		b.x.learn(time.Now(), b.route, senderIndex(datagram))
 	case typeResponse:
 		b.follow(to)
 		b.x.learn(time.Now(), b.route, senderIndex(datagram))

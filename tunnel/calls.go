@@ -36,8 +36,18 @@ type calls struct {
 type call struct {
 	initiation []byte
 	to         []netip.AddrPort
-	queued     bool // its bind is in a queue
+	place      place // of its bind
 }
+
+// place is the queue that a bind counts in. One that was moved has an entry in the other
+// queue too, which is passed over.
+type place uint8
+
+const (
+	nowhere place = iota
+	inRest
+	inPreferred
+)
 
 func newCalls() *calls {
 	return &calls{limiter: rate.NewLimiter(callsPerSecond, callsBurst), wake: make(chan struct{}, 1)}
@@ -55,18 +65,32 @@ func (c *calls) wait(b *bind, initiation []byte, to []netip.AddrPort) {
 	c.waited.Add(1)
 	c.mu.Lock()
 	b.call.initiation, b.call.to = append(b.call.initiation[:0], initiation...), to
-	if !b.call.queued {
-		b.call.queued = true
-		if b.preferred.Load() {
-			c.preferred = append(c.preferred, b)
-		} else {
-			c.rest = append(c.rest, b)
-		}
-	}
+	c.enter(b, b.preferred.Load())
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
 	default:
+	}
+}
+
+// enter gives a bind its place in a queue. It is called with the lock held.
+func (c *calls) enter(b *bind, preferred bool) {
+	switch {
+	case preferred && b.call.place != inPreferred:
+		b.call.place = inPreferred
+		c.preferred = append(c.preferred, b)
+	case b.call.place == nowhere:
+		b.call.place = inRest
+		c.rest = append(c.rest, b)
+	}
+}
+
+// prefer moves a call that waits to the preferred ones.
+func (c *calls) prefer(b *bind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b.call.place == inRest {
+		c.enter(b, true)
 	}
 }
 
@@ -82,16 +106,20 @@ func (c *calls) next() (b *bind, initiation []byte, to []netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.preferred)+len(c.rest) > 0 {
-		queue := &c.preferred
-		if len(c.preferred) == 0 || c.row == preferredInARow && len(c.rest) > 0 {
-			queue, c.row = &c.rest, 0
-		} else {
-			c.row++
+		queue, place := &c.preferred, inPreferred
+		if len(c.preferred) == 0 || c.row >= preferredInARow && len(c.rest) > 0 {
+			queue, place = &c.rest, inRest
 		}
 		b := (*queue)[0]
 		(*queue)[0] = nil
 		*queue = (*queue)[1:]
-		b.call.queued = false
+		if b.call.place != place {
+			continue // it was moved
+		}
+		b.call.place = nowhere
+		if c.row++; place == inRest {
+			c.row = 0
+		}
 		if initiation, to := b.call.initiation, b.call.to; initiation != nil {
 			b.call.initiation, b.call.to = nil, nil
 			return b, initiation, to
@@ -144,6 +172,7 @@ func (b *bind) sendCall(initiation []byte, to []netip.AddrPort) (err error) {
 	if !b.open.Load() {
 		return nil
 	}
+	b.initiated(time.Now())
 	sent := false
 	for _, addr := range to {
 		if failed := b.send(initiation, addr); failed == nil {
@@ -161,4 +190,8 @@ func (b *bind) sendCall(initiation []byte, to []netip.AddrPort) (err error) {
 // Prefer puts the tunnel before others when more have to call their routers than the
 // budget of all tunnels allows, such as because somebody waits for what its building
 // says.
-func (t *Tunnel) Prefer(preferred bool) { t.bind.preferred.Store(preferred) }
+func (t *Tunnel) Prefer(preferred bool) {
+	if t.bind.preferred.Swap(preferred) != preferred && preferred {
+		t.x.calls.prefer(t.bind)
+	}
+}

@@ -146,3 +146,47 @@ func TestBuildingComesUpAfterItsTurn(t *testing.T) {
 		g.stop(t)
 	})
 }
+
+// Whoever waits gets a turn, however many preferred ones there are and were; and one that
+// becomes preferred while it waits goes before the others.
+func TestTurnsOfCalls(t *testing.T) {
+	c := newCalls()
+	names := map[*bind]string{}
+	bindOf := func(name string, preferred bool) *bind {
+		b := &bind{}
+		b.preferred.Store(preferred)
+		names[b] = name
+		return b
+	}
+	wait := func(name string, preferred bool) *bind {
+		b := bindOf(name, preferred)
+		c.wait(b, make([]byte, sizeInitiation), nil)
+		return b
+	}
+	see := func(want ...string) {
+		t.Helper()
+		for _, name := range want {
+			b, _, _ := c.next()
+			if got := names[b]; got != name {
+				t.Errorf("the turn of %q, want %q", got, name)
+			}
+		}
+	}
+	for range 5 {
+		wait("early", true)
+	}
+	see("early", "early", "early", "early", "early", "")
+	wait("other", false)
+	for range 6 {
+		wait("preferred", true)
+	}
+	see("other", "preferred", "preferred", "preferred", "preferred", "preferred", "preferred", "")
+	wait("first", false)
+	wait("second", false)
+	moved := wait("third", false)
+	c.prefer(moved)
+	c.wait(moved, make([]byte, sizeInitiation), nil) // its device repeats it
+	see("first", "third", "second", "")              // the first is owed a turn
+	c.wait(moved, make([]byte, sizeInitiation), nil)
+	see("third", "")
+}

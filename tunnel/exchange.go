@@ -31,8 +31,8 @@ const (
 var ErrNoSocket = errors.New("no socket for this address family")
 
 // Exchange is the sockets that all tunnels share. Its methods may be called from
-// several goroutines. It receives while [Exchange.Run] runs; sending needs no
-// Run.
+// several goroutines. It receives while [Exchange.Run] runs, and then sends what had to
+// wait; all else is sent without Run, too.
 type Exchange struct {
 	log     zerolog.Logger
 	sockets []*socket

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -103,5 +104,8 @@ func listenAt(addr netip.AddrPort) (PacketConn, error) {
 	// all the same.
 	_ = c.SetReadBuffer(socketBuffer)
 	_ = c.SetWriteBuffer(socketBuffer)
+	if runtime.GOOS == "windows" { // where golang.org/x/net has no batches
+		return c, nil
+	}
 	return newBatched(c), nil
 }

@@ -91,7 +91,7 @@ func (s *socket) sendQueued(failed func(error)) {
 	for {
 		o.mu.Lock()
 		now := o.queue
-		if len(now) == 0 {
+		if len(now) == 0 || o.closed {
 			o.busy = false
 			o.mu.Unlock()
 			return

@@ -20,7 +20,11 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 	x.count.rxDatagrams.Add(1)
 	x.count.rxBytes.Add(uint64(len(datagram)))
 	r.routes = r.routes[:0]
-	switch messageType(datagram) {
+	kind := messageType(datagram)
+	if from.Port() == 0 {
+		kind = 0 // nobody can be answered there, but a device would follow its router to it
+	}
+	switch kind {
 	case 0:
 		x.count.malformed.Add(1)
 	case typeInitiation:

@@ -215,3 +215,17 @@ func BenchmarkSocket(b *testing.B) {
 		})
 	}
 }
+
+// A datagram from port 0 is refused: a device that followed its router there would send
+// where no socket can, and the socket would be taken for broken.
+func TestNobodyIsAtPortZero(t *testing.T) {
+	x := NewExchange(zerolog.Nop())
+	r := receiver{x: x}
+	data := make([]byte, minSizeTransport)
+	data[0] = typeTransport
+	r.receive(data, netip.MustParseAddrPort("203.0.113.1:0"))
+	r.receive(data, netip.MustParseAddrPort("203.0.113.1:1"))
+	if s := x.Stats(); s.Malformed != 1 || s.UnknownIndex != 1 {
+		t.Errorf("%+v; want one refused for its port, and one for its index", s)
+	}
+}

@@ -31,6 +31,8 @@ type counted struct {
 	at    time.Time
 	usage map[string]engine.Usage
 	next  *counting // under way; nil: none
+	tried time.Time // when the last one ended
+	err   error     // of the last one
 }
 
 // counting is a count under way. done is closed with it, and after the others are set.
@@ -50,14 +52,17 @@ func (j *Journal) Usage(ctx context.Context) (map[string]engine.Usage, error) {
 	c := &j.counted
 	c.mu.Lock()
 	age := time.Since(c.at)
-	if c.next == nil && (c.usage == nil || age >= usageAge) {
+	if c.next == nil && time.Since(c.tried) >= usageAge {
 		c.next = &counting{done: make(chan struct{})}
 		go c.count(context.WithoutCancel(ctx), store, c.next) // the store bounds its time
 	}
-	last, next := c.usage, c.next
+	last, next, failed := c.usage, c.next, c.err
 	c.mu.Unlock()
-	if last != nil && age < usageStale {
+	switch {
+	case last != nil && age < usageStale:
 		return last, nil
+	case next == nil:
+		return nil, failed // a moment ago; a list asks for each of its buildings
 	}
 	select {
 	case <-next.done:
@@ -72,9 +77,9 @@ func (c *counted) count(ctx context.Context, store Counting, n *counting) {
 	n.usage, n.err = store.Usage(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.next = nil
+	c.next, c.tried, c.err = nil, time.Now(), n.err
 	if n.err == nil {
-		c.usage, c.at = n.usage, time.Now()
+		c.usage, c.at = n.usage, c.tried
 	}
 }
 

@@ -62,6 +62,16 @@ func TestUsageDoesNotWait(t *testing.T) {
 		if usage, err := j.Usage(t.Context()); err == nil {
 			t.Errorf("a count that failed told %v", usage)
 		}
+		began := time.Now()
+		for range 100 { // as a list of buildings asks
+			if usage, err := j.Usage(t.Context()); err == nil {
+				t.Errorf("a count that failed told %v", usage)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a store that does not count made a list wait %v", took)
+		}
+		time.Sleep(usageAge)
 		store.fails = false
 		ask(5, 3*time.Second)
 

@@ -18,6 +18,7 @@ type mirror struct {
 	// removed are own deletions that the watch has yet to tell, by the entry's last
 	// revision: what it tells of the building until then is past.
 	removed map[string]uint64
+	heard   uint64 // the highest revision that the watch told of
 }
 
 // mirrored is a building and its entry's revision.
@@ -44,7 +45,7 @@ func (m *mirror) leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.following, m.complete = false, false
-	m.buildings, m.removed = nil, nil
+	m.buildings, m.removed, m.heard = nil, nil, 0
 }
 
 // snapshotComplete lets lists come from the mirror. Like told, it does nothing with the
@@ -66,6 +67,7 @@ func (m *mirror) told(id string, b *Building, revision uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// A watch tells in the order of revisions.
+	m.heard = max(m.heard, revision)
 	for other, last := range m.removed {
 		if last < revision {
 			delete(m.removed, other)
@@ -85,8 +87,8 @@ func (m *mirror) told(id string, b *Building, revision uint64) {
 func (m *mirror) stored(b Building) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.following || m.buildings[b.ID].revision > b.Revision {
-		return
+	if !m.following || b.Revision <= m.heard || m.removed[b.ID] >= b.Revision || m.buildings[b.ID].revision > b.Revision {
+		return // the watch told of it, or others were faster
 	}
 	delete(m.removed, b.ID)
 	m.buildings[b.ID] = mirrored{b.Clone(), b.Revision}

@@ -33,8 +33,8 @@ const (
 	negativeDoubt = 25 * time.Second
 
 	// probeEvery is the default of Config.ProbeEvery. probeAgain is when a probe is
-	// repeated of which the bus said nothing: with it a bus is known to be dead 10 s
-	// after the first. Then it is busRecheck.
+	// repeated of which the bus said nothing: with it a bus is known to be dead 15 s
+	// after the first at the latest, where an interface stops to confirm. Then it is busRecheck.
 	probeEvery = 20 * time.Second
 	probeAgain = 3 * time.Second
 
