@@ -17,14 +17,14 @@ type frameCmd struct {
 
 type frameDecodeCmd struct {
 	Output string   `short:"o" help:"Output: table for people, json for programs." enum:"table,json" default:"table"`
-	Hex    []string `arg:"" name:"hex" help:"The frame in hex, from its header 0610 on."`
+	Hex    []string `arg:"" name:"hex" help:"The frame in hex, from its header 0610 on; or the cEMI message alone, as in a telegram log of ETS."`
 }
 
 // decodedFrame is a frame as programs read it; what does not apply is left out.
 // Data is the value of a telegram or of a feature in hex, or what follows the
 // part that is taken apart.
 type decodedFrame struct {
-	Service     string `json:"service"`
+	Service     string `json:"service,omitempty"` // none of a message alone
 	Channel     *uint8 `json:"channel,omitempty"`
 	Sequence    *uint8 `json:"sequence,omitempty"`
 	Message     string `json:"message,omitempty"`
@@ -60,12 +60,13 @@ func (c *frameDecodeCmd) Run(s *streams) error {
 
 // rows lists the fields that apply, and the details.
 func (d *decodedFrame) rows() [][]string {
-	rows := [][]string{{"service", d.Service}}
+	var rows [][]string
 	add := func(name, value string) {
 		if value != "" {
 			rows = append(rows, []string{name, value})
 		}
 	}
+	add("service", d.Service)
 	if d.Channel != nil {
 		add("channel", strconv.Itoa(int(*d.Channel)))
 	}
@@ -84,8 +85,13 @@ func (d *decodedFrame) detailf(name, format string, args ...any) {
 	d.details = append(d.details, []string{name, fmt.Sprintf(format, args...)})
 }
 
-// decodeFrame reads a frame and the cEMI message in it.
+// decodeFrame reads a frame and the cEMI message in it, or a message alone.
 func decodeFrame(datagram []byte) (*decodedFrame, error) {
+	switch frame.MessageCode(datagram[0]) {
+	case frame.LDataReq, frame.LDataInd, frame.LDataCon, frame.LBusmonInd:
+		d := &decodedFrame{}
+		return d, d.takeCEMI(datagram)
+	}
 	f, err := frame.Parse(datagram)
 	if errors.Is(err, frame.ErrUnsupported) {
 		service, body, _ := frame.Split(datagram) // which Parse has done before

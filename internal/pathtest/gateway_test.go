@@ -24,9 +24,11 @@ type gateway struct {
 	server string // gRPC address
 	http   string
 	tunnel string // UDP address
-	dir    string
-	cmd    *exec.Cmd
-	log    *logBuffer
+	// endpoint is where routers reach the tunnels' address; empty: not said.
+	endpoint string
+	dir      string
+	cmd      *exec.Cmd
+	log      *logBuffer
 
 	statuses  *statuses
 	telegrams *telegrams
@@ -109,6 +111,9 @@ func (g *gateway) start(t *testing.T) {
 	t.Helper()
 	g.cmd = exec.Command(g.binary, "serve", "--data-dir", g.dir, "--grpc-listen", g.server,
 		"--http-listen", g.http, "--tunnel-listen", g.tunnel, "--log-level", "debug")
+	if g.endpoint != "" {
+		g.cmd.Args = append(g.cmd.Args, "--tunnel-endpoint", g.endpoint)
+	}
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/knxfleet/knxfleet/internal/simulator"
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
@@ -150,11 +152,15 @@ func crashID(b *simulator.Building) string { return fmt.Sprintf("b%d", b.Number)
 type bookkeeper struct {
 	client knxfleetv1.BuildingServiceClient
 	must   map[string]bool // acknowledged; true: created, false: deleted
-	maybe  map[string]bool // the call was cut off
+	// labelled is the last label of a building that was acknowledged, tried the last that
+	// was asked for.
+	labelled, tried map[string]int
+	maybe           map[string]bool // the call was cut off
 }
 
 func newBookkeeper(conn *grpc.ClientConn) *bookkeeper {
-	return &bookkeeper{client: knxfleetv1.NewBuildingServiceClient(conn), must: make(map[string]bool), maybe: make(map[string]bool)}
+	return &bookkeeper{client: knxfleetv1.NewBuildingServiceClient(conn), must: make(map[string]bool), maybe: make(map[string]bool),
+		labelled: make(map[string]int), tried: make(map[string]int)}
 }
 
 // createAll creates the simulator's buildings.
@@ -199,6 +205,10 @@ func (k *bookkeeper) change(ctx context.Context) {
 			k.note(id, false, err)
 			continue
 		}
+		if len(extra) > 0 && rand.IntN(2) == 0 {
+			k.label(ctx, extra[rand.IntN(len(extra))], n)
+			continue
+		}
 		id := fmt.Sprintf("extra-%d", n)
 		_, err := k.client.CreateBuilding(ctx, &knxfleetv1.CreateBuildingRequest{Building: disabled(id)}, grpc.WaitForReady(true))
 		k.note(id, true, err)
@@ -209,6 +219,18 @@ func (k *bookkeeper) change(ctx context.Context) {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// label gives a building another label.
+func (k *bookkeeper) label(ctx context.Context, id string, n int) {
+	k.tried[id] = n
+	_, err := k.client.UpdateBuilding(ctx, &knxfleetv1.UpdateBuildingRequest{
+		Building:   &knxfleetv1.Building{Id: id, Labels: map[string]string{"n": strconv.Itoa(n)}},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels"}},
+	}, grpc.WaitForReady(true))
+	if err == nil {
+		k.labelled[id] = n
 	}
 }
 
@@ -268,6 +290,12 @@ func (k *bookkeeper) check(t *testing.T) {
 			t.Errorf("building %s: there %v, acknowledged %v", id, found, there)
 		}
 	}
+	for id, least := range k.labelled {
+		b, there := all[id]
+		if n, err := strconv.Atoi(b.GetLabels()["n"]); there && (err != nil || n < least || n > k.tried[id]) {
+			t.Errorf("building %s has label %v; acknowledged %d, asked for %d", id, b.GetLabels(), least, k.tried[id])
+		}
+	}
 	for id, b := range all {
 		if _, known := k.must[id]; !known && !k.maybe[id] {
 			t.Errorf("building %s was never created", id)
@@ -276,5 +304,5 @@ func (k *bookkeeper) check(t *testing.T) {
 			t.Errorf("building %s is half there: %v", id, b)
 		}
 	}
-	t.Logf("%d changes of the registry acknowledged, %d cut off", len(k.must), len(k.maybe))
+	t.Logf("%d creations and deletions acknowledged, %d cut off; %d buildings relabelled", len(k.must), len(k.maybe), len(k.labelled))
 }

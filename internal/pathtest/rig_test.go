@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -28,7 +29,8 @@ func TestRealBuildings(t *testing.T) {
 			t.Fatalf("KNXFLEET_FROZEN: %v", err)
 		}
 	}
-	runTable(t, g, startRig(t, g.tunnel), pace{
+	r := startRig(t, g)
+	runTable(t, g, r, pace{
 		frozen: frozen,
 		// The emulated processor also has to acknowledge for every building within
 		// 2 s, or knxd gives a client up.
@@ -43,7 +45,7 @@ type rig struct {
 	dir     string // the rig's scripts
 	files   string // where up wrote building-N.conf
 	base    string // RIG_BASE
-	gateway string // UDP port
+	gateway *gateway
 	busy    chan struct{}
 }
 
@@ -52,7 +54,7 @@ type rig struct {
 const rigSessions = 4
 
 // startRig boots the buildings; they are gone when the test ends.
-func startRig(t *testing.T, gateway string) *rig {
+func startRig(t *testing.T, g *gateway) *rig {
 	t.Helper()
 	dir := os.Getenv("RIG_DIR")
 	if dir == "" {
@@ -61,11 +63,12 @@ func startRig(t *testing.T, gateway string) *rig {
 	if _, err := os.Stat(filepath.Join(dir, "up")); err != nil {
 		t.Fatalf("RIG_DIR %q has no rig: %v", dir, err)
 	}
-	_, port, err := net.SplitHostPort(gateway)
+	_, port, err := net.SplitHostPort(g.tunnel)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{dir: dir, files: t.TempDir(), base: cmp.Or(os.Getenv("RIG_BASE"), "28400"), gateway: port, busy: make(chan struct{}, rigSessions)}
+	g.endpoint = net.JoinHostPort(hostAddress, port)
+	r := &rig{dir: dir, files: t.TempDir(), base: cmp.Or(os.Getenv("RIG_BASE"), "28400"), gateway: g, busy: make(chan struct{}, rigSessions)}
 	t.Cleanup(func() {
 		if _, err := r.script(time.Minute, "down"); err != nil {
 			t.Error(err)
@@ -231,15 +234,22 @@ func (r *rig) fault(what mishap) (fault, bool) {
 	return fault{}, false
 }
 
-// tellRouter makes a router call the gateway. The host's loopback, as the
-// emulated machine sees it, is 10.0.2.2.
+// hostAddress is the host's loopback, as the emulated machine sees it.
+const hostAddress = "10.0.2.2"
+
+// tellRouter makes a router call the gateway: it is given the file that the gateway has
+// for it, as its people would.
 func (r *rig) tellRouter(building int) error {
-	key, err := os.ReadFile(filepath.Join(r.files, "keys", strconv.Itoa(building), "gateway.pub"))
+	keys := filepath.Join(r.files, "keys", strconv.Itoa(building))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	file, err := r.gateway.command(ctx, "buildings", "peer-config", idOf(building),
+		"--router-private-key", filepath.Join(keys, "server.key"), "--preshared-key", filepath.Join(keys, "psk")).Output()
 	if err != nil {
-		return err
+		return fmt.Errorf("peer-config: %w", err)
 	}
-	out, err := r.sh(fmt.Sprintf("b router %d wg set wg0 peer %s endpoint 10.0.2.2:%s persistent-keepalive 5",
-		building, strings.TrimSpace(string(key)), r.gateway))
+	out, err := r.sh(fmt.Sprintf("echo %[2]s | base64 -d >/tmp/peer-%[1]d.conf && b router %[1]d wg setconf wg0 /tmp/peer-%[1]d.conf",
+		building, base64.StdEncoding.EncodeToString(file)))
 	if err == nil && out != "" {
 		err = errors.New(out)
 	}
