@@ -177,11 +177,11 @@ func TestSubscriptionGathersUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHub()
 		s := subscribe(t, h, Filter{}, 0)
-		const count = 100
+		const count = 2000
 		go func() {
 			for i := range uint64(count) {
 				h.Publish(telegram("a", i+1))
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond / 10)
 			}
 		}()
 		began, calls := time.Now(), 0
@@ -193,7 +193,7 @@ func TestSubscriptionGathersUnderLoad(t *testing.T) {
 			got += len(b.telegrams)
 		}
 		if calls > count/3 {
-			t.Errorf("%d telegrams, a millisecond apart, came in %d parts", count, calls)
+			t.Errorf("%d telegrams, a tenth of a millisecond apart, came in %d parts", count, calls)
 		}
 		time.Sleep(time.Second)
 		before := time.Now()

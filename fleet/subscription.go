@@ -11,10 +11,14 @@ import (
 const (
 	// DefaultQueueBytes bounds what waits for one subscriber: some 10,000 telegrams.
 	DefaultQueueBytes = 4 << 20
-	// gatherTime is how long telegrams are gathered for one subscriber when they come
-	// faster than that: a response for each would cost far more than it brings. After
-	// a rest the first goes out at once.
+	// gatherTime is how long telegrams are gathered for one subscriber when all
+	// subscribers together are told more than gatherFrom in a second: a response for each
+	// would cost far more than it brings. Below that, and after a rest, each goes out at
+	// once, which costs some 40 µs.
 	gatherTime = 4 * time.Millisecond
+	gatherFrom = 4000
+	// rateOver is the time over which a subscriber's telegrams in a second are averaged.
+	rateOver = 100 * time.Millisecond
 	// gatherMost ends gathering: more does not make a response cheaper.
 	gatherMost = 500
 )
@@ -42,6 +46,7 @@ type Subscription struct {
 	// Of the one goroutine that calls Next.
 	given []*Telegram // what it returned last
 	last  time.Time   // when
+	rate  float64     // telegrams in a second, lately
 	timer *time.Timer
 }
 
@@ -89,7 +94,10 @@ func (s *Subscription) Next(ctx context.Context) (telegrams []*Telegram, missed 
 	clear(s.given) // the queue's memory is used again
 	spare := s.given[:0]
 	for {
-		gather := time.Until(s.last.Add(gatherTime))
+		gather := time.Duration(0)
+		if s.rate*float64(len(*s.hub.subscribers.Load())) > gatherFrom {
+			gather = time.Until(s.last.Add(gatherTime))
+		}
 		s.mu.Lock()
 		switch n := len(s.queue); {
 		case n == 0 && len(s.missed) == 0 && s.err != nil:
@@ -100,7 +108,8 @@ func (s *Subscription) Next(ctx context.Context) (telegrams []*Telegram, missed 
 			telegrams, missed = s.queue, s.missed
 			s.queue, s.bytes, s.missed, s.place = spare, 0, nil, nil
 			s.mu.Unlock()
-			s.given, s.last = telegrams, time.Now()
+			s.given = telegrams
+			s.measure(time.Now())
 			return telegrams, missed, nil //nolint:nilerr // what was queued comes before the end
 		case n == 0:
 			gather = 0
@@ -110,6 +119,14 @@ func (s *Subscription) Next(ctx context.Context) (telegrams []*Telegram, missed 
 			return nil, nil, err
 		}
 	}
+}
+
+// measure notes that what is given was told now.
+func (s *Subscription) measure(now time.Time) {
+	since := max(now.Sub(s.last), time.Microsecond)
+	weight := float64(since) / float64(since+rateOver)
+	s.rate += weight * (float64(len(s.given))/since.Seconds() - s.rate)
+	s.last = now
 }
 
 // wait waits for a telegram, or, when some are being gathered, so long.
