@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/knxfleet/knxfleet/fleet"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
@@ -184,9 +185,9 @@ func TestPagesStaySmall(t *testing.T) {
 	var rows []row
 	for i := range 1500 {
 		id := fmt.Sprintf("b%04d", i)
-		rows = append(rows, row{place: place{ID: id}, building: registry.Building{ID: id, DisplayName: strings.Repeat("x", 10_000)}})
+		rows = append(rows, row{place: place{ID: id}, building: &registry.Building{ID: id, DisplayName: strings.Repeat("x", 10_000)}, status: &fleet.Status{}})
 	}
-	build := func(r row) *knxfleetv1.Building { return toProto(r.building, "", r.status) }
+	build := func(r row) *knxfleetv1.Building { return toProto(*r.building, "", *r.status) }
 	var after *place
 	got := 0
 	for {

@@ -42,20 +42,25 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 	// the page's are taken.
 	byStatus := order.byStatus || len(request.GetStates()) > 0
 	rows := make([]row, 0, len(buildings))
-	for _, b := range buildings {
+	for i := range buildings {
+		b := &buildings[i]
 		var status fleet.Status
+		r := row{building: b}
 		if byStatus {
-			status = s.status(b)
+			status = s.status(*b)
+			r.status = &status
 		}
-		if selected.match(&knxfleetv1.Building{Id: b.ID, Labels: b.Labels, Status: &knxfleetv1.BuildingStatus{State: stateToProto(status.State)}}) {
-			rows = append(rows, row{place: place{Key: order.key(b, status), ID: b.ID}, building: b, status: status})
+		if selected.matchParts(b.ID, b.Labels, stateToProto(status.State)) {
+			r.place = place{Key: order.key(b, &status), ID: b.ID}
+			rows = append(rows, r)
 		}
 	}
 	page, last := order.page(rows, after, most, func(r row) *knxfleetv1.Building {
 		if !byStatus {
-			r.status = s.status(r.building)
+			status := s.status(*r.building)
+			r.status = &status
 		}
-		b := toProto(r.building, s.keys.Of(r.building).String(), r.status)
+		b := toProto(*r.building, s.keys.Of(*r.building).String(), *r.status)
 		b.Status.Journal = s.kept(ctx, b.GetId(), false)
 		return b
 	})
@@ -70,8 +75,8 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 type row struct {
 	place
 
-	building registry.Building
-	status   fleet.Status
+	building *registry.Building
+	status   *fleet.Status // nil: not known yet
 }
 
 // place is where a building stands in a list. A page token is the place of the
@@ -92,19 +97,19 @@ type order struct {
 // ordering is a key as text that sorts as the value does; byStatus says that it is one
 // of the status.
 type ordering struct {
-	key      func(registry.Building, fleet.Status) string
+	key      func(*registry.Building, *fleet.Status) string
 	byStatus bool
 }
 
 // orders are the keys of order_by.
 var orders = map[string]ordering{
-	"id":               {key: func(registry.Building, fleet.Status) string { return "" }},
-	"display_name":     {key: func(b registry.Building, _ fleet.Status) string { return strings.ToLower(b.DisplayName) }},
-	"state":            {key: func(_ registry.Building, s fleet.Status) string { return fmt.Sprintf("%02d", s.State) }, byStatus: true},
-	"since":            {key: func(_ registry.Building, s fleet.Status) string { return timeKey(s.Since) }, byStatus: true},
-	"created_at":       {key: func(b registry.Building, _ fleet.Status) string { return timeKey(b.CreatedAt) }},
-	"updated_at":       {key: func(b registry.Building, _ fleet.Status) string { return timeKey(b.UpdatedAt) }},
-	"last_telegram_at": {key: func(_ registry.Building, s fleet.Status) string { return timeKey(s.LastTelegramAt) }, byStatus: true},
+	"id":               {key: func(*registry.Building, *fleet.Status) string { return "" }},
+	"display_name":     {key: func(b *registry.Building, _ *fleet.Status) string { return strings.ToLower(b.DisplayName) }},
+	"state":            {key: func(_ *registry.Building, s *fleet.Status) string { return fmt.Sprintf("%02d", s.State) }, byStatus: true},
+	"since":            {key: func(_ *registry.Building, s *fleet.Status) string { return timeKey(s.Since) }, byStatus: true},
+	"created_at":       {key: func(b *registry.Building, _ *fleet.Status) string { return timeKey(b.CreatedAt) }},
+	"updated_at":       {key: func(b *registry.Building, _ *fleet.Status) string { return timeKey(b.UpdatedAt) }},
+	"last_telegram_at": {key: func(_ *registry.Building, s *fleet.Status) string { return timeKey(s.LastTelegramAt) }, byStatus: true},
 }
 
 // timeKey puts a time that never was before all others.

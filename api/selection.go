@@ -68,9 +68,14 @@ func newSelection(ids []string, labelSelector string, states []knxfleetv1.State)
 func (s *selection) names(id string) bool { return s.ids == nil || s.ids[id] }
 
 func (s *selection) match(b *knxfleetv1.Building) bool {
-	return s.names(b.GetId()) &&
-		(s.labels == nil || s.labels.Matches(labels.Set(b.GetLabels()))) &&
-		(len(s.states) == 0 || slices.Contains(s.states, b.GetStatus().GetState()))
+	return s.matchParts(b.GetId(), b.GetLabels(), b.GetStatus().GetState())
+}
+
+// matchParts is match without a building made for it.
+func (s *selection) matchParts(id string, of map[string]string, state knxfleetv1.State) bool {
+	return s.names(id) &&
+		(s.labels == nil || s.labels.Matches(labels.Set(of))) &&
+		(len(s.states) == 0 || slices.Contains(s.states, state))
 }
 
 // pageSize is how many entries a page has at most.

@@ -16,7 +16,7 @@ func TestGatherUnderLoadOnly(t *testing.T) {
 		perSecond   int
 		subscribers int
 		most        time.Duration // of a telegram's wait, after a second
-		responses   [2]int        // in the second second
+		responses   [2]int        // after the first second, in one
 	}{
 		{"a thousand a second for one", 1000, 1, 0, [2]int{1000, 1000}},
 		{"five thousand a second for one", 5000, 1, gatherTime, [2]int{200, 260}},

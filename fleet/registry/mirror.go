@@ -15,6 +15,7 @@ type mirror struct {
 	following bool // a watch fills it
 	complete  bool // the watch's snapshot was told
 	buildings map[string]mirrored
+	sorted    []Building // all of them; nil: to be made anew
 	// removed are own deletions that the watch has yet to tell, by the entry's last
 	// revision: what it tells of the building until then is past.
 	removed map[string]uint64
@@ -45,7 +46,7 @@ func (m *mirror) leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.following, m.complete = false, false
-	m.buildings, m.removed, m.heard = nil, nil, 0
+	m.buildings, m.removed, m.sorted, m.heard = nil, nil, nil, 0
 }
 
 // snapshotComplete lets lists come from the mirror. Like told, it does nothing with the
@@ -76,6 +77,7 @@ func (m *mirror) told(id string, b *Building, revision uint64) {
 	if _, deleted := m.removed[id]; deleted || m.buildings[id].revision > revision {
 		return
 	}
+	m.sorted = nil
 	if b == nil {
 		delete(m.buildings, id)
 		return
@@ -90,6 +92,7 @@ func (m *mirror) stored(b Building) {
 	if !m.following || b.Revision <= m.heard || m.removed[b.ID] >= b.Revision || m.buildings[b.ID].revision > b.Revision {
 		return // the watch told of it, or others were faster
 	}
+	m.sorted = nil
 	delete(m.removed, b.ID)
 	m.buildings[b.ID] = mirrored{b.Clone(), b.Revision}
 }
@@ -101,24 +104,38 @@ func (m *mirror) deleted(id string, revision uint64) {
 	if !m.following || m.buildings[id].revision > revision {
 		return // created anew
 	}
+	m.sorted = nil
 	delete(m.buildings, id)
 	m.removed[id] = revision
 }
 
 // list returns the buildings that match, sorted by id, or false when it cannot tell.
-// They are the mirror's own and never change.
+// They are the mirror's own and never change; nor does the slice, without match.
 func (m *mirror) list(match func(Building) bool) ([]Building, bool) {
+	all, ok := m.all()
+	if !ok || match == nil {
+		return all, ok
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(b Building) bool { return !match(b) }), true
+}
+
+// all is list of all.
+func (m *mirror) all() ([]Building, bool) {
 	m.mu.RLock()
-	defer m.mu.RUnlock()
+	sorted, complete := m.sorted, m.complete
+	m.mu.RUnlock()
+	if !complete || sorted != nil {
+		return sorted, complete
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if !m.complete {
 		return nil, false
 	}
-	buildings := make([]Building, 0, len(m.buildings))
+	m.sorted = make([]Building, 0, len(m.buildings))
 	for _, b := range m.buildings {
-		if match == nil || match(b.building) {
-			buildings = append(buildings, b.building)
-		}
+		m.sorted = append(m.sorted, b.building)
 	}
-	slices.SortFunc(buildings, func(x, y Building) int { return cmp.Compare(x.ID, y.ID) })
-	return buildings, true
+	slices.SortFunc(m.sorted, func(x, y Building) int { return cmp.Compare(x.ID, y.ID) })
+	return m.sorted, true
 }
