@@ -262,7 +262,8 @@ func encodeStamp(stamp int64) string {
 
 func decodeStamp(page string) (int64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(page)
-	if err != nil || len(b) != 9 || b[0] != stampPage || b[1]&0x80 != 0 {
+	// The decoder passes over line breaks.
+	if err != nil || len(b) != 9 || len(page) != base64.RawURLEncoding.EncodedLen(len(b)) || b[0] != stampPage || b[1]&0x80 != 0 {
 		return 0, badToken("it is no page token of this list")
 	}
 	return int64(binary.BigEndian.Uint64(b[1:])), nil
