@@ -238,7 +238,8 @@ func (r *rig) fault(what mishap) (fault, bool) {
 const hostAddress = "10.0.2.2"
 
 // tellRouter makes a router call the gateway: it is given the file that the gateway has
-// for it, as its people would.
+// for it, as its people would. Its port it keeps: setconf takes another otherwise, and the
+// machine's network lets only the first through.
 func (r *rig) tellRouter(building int) error {
 	keys := filepath.Join(r.files, "keys", strconv.Itoa(building))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -248,6 +249,7 @@ func (r *rig) tellRouter(building int) error {
 	if err != nil {
 		return fmt.Errorf("peer-config: %w", err)
 	}
+	file = bytes.Replace(file, []byte("[Interface]\n"), fmt.Appendf(nil, "[Interface]\nListenPort = %d\n", 51820+building), 1)
 	out, err := r.sh(fmt.Sprintf("echo %[2]s | base64 -d >/tmp/peer-%[1]d.conf && b router %[1]d wg setconf wg0 /tmp/peer-%[1]d.conf",
 		building, base64.StdEncoding.EncodeToString(file)))
 	if err == nil && out != "" {
