@@ -41,17 +41,16 @@ func (s *buildingService) ListBuildings(ctx context.Context, request *knxfleetv1
 	// A status costs more than the rest: where neither filter nor order asks for it, only
 	// the page's are taken.
 	byStatus := order.byStatus || len(request.GetStates()) > 0
+	unknown := &fleet.Status{}
 	rows := make([]row, 0, len(buildings))
 	for i := range buildings {
-		b := &buildings[i]
-		var status fleet.Status
-		r := row{building: b}
+		r, status := row{building: &buildings[i]}, unknown
 		if byStatus {
-			status = s.status(*b)
-			r.status = &status
+			now := s.status(*r.building)
+			r.status, status = &now, &now
 		}
-		if selected.matchParts(b.ID, b.Labels, stateToProto(status.State)) {
-			r.place = place{Key: order.key(b, &status), ID: b.ID}
+		if selected.matchParts(r.building.ID, r.building.Labels, stateToProto(status.State)) {
+			r.place = place{Key: order.key(r.building, status), ID: r.building.ID}
 			rows = append(rows, r)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
-	"github.com/knxfleet/knxfleet/cmd/loadtest/control"
 	knxfleetv1 "github.com/knxfleet/knxfleet/proto/knxfleet/v1"
 )
 
@@ -47,11 +46,8 @@ func (h *holding) change(ctx context.Context) error {
 		return h.switchAll(ctx)
 	}
 	sc := h.scene
-	subscriber, err := sc.startSelf("subscriber", "subscribe", "--server="+sc.gateway.GRPC)
+	subscriber, err := h.subscribe(ctx)
 	if err != nil {
-		return err
-	}
-	if err := subscriber.call(ctx, "Open", control.Nothing{}, &control.Nothing{}); err != nil {
 		return err
 	}
 	others := *sc.knxfleet
@@ -79,14 +75,8 @@ func (h *holding) change(ctx context.Context) error {
 	if err := pause(ctx, changesTake); err != nil {
 		return err
 	}
-	if err := sc.load(ctx, &others, 0); err != nil {
-		return err
-	}
-	var end reading
-	if _, err := every(ctx, time.Second, drainFor, func() (bool, error) {
-		end, err = sc.read(ctx, &others, subscriber)
-		return end.offered-begin.offered == float64(end.delivered.Telegrams-begin.delivered.Telegrams), err
-	}); err != nil {
+	all, err := h.settle(ctx, &others, subscriber, begin)
+	if err != nil {
 		return err
 	}
 	after, err := h.lives(ctx)
@@ -99,7 +89,6 @@ func (h *holding) change(ctx context.Context) error {
 			touched++
 		}
 	}
-	all := between(begin, end)
 	h.mark("a label and a reconnect: other buildings touched", "1", touched, 0)
 	h.mark("telegrams lost meanwhile", "1", all.Offered-all.Delivered, 0)
 	return errors.Join(subscriber.stop(), h.switchAll(ctx))

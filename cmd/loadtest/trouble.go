@@ -33,11 +33,8 @@ func (h *holding) floodFor() time.Duration { return min(floodMost, h.For) }
 // building's public key makes look good at first.
 func (h *holding) flood(ctx context.Context) error {
 	sc := h.scene
-	subscriber, err := sc.startSelf("subscriber", "subscribe", "--server="+sc.gateway.GRPC)
+	subscriber, err := h.subscribe(ctx)
 	if err != nil {
-		return err
-	}
-	if err := subscriber.call(ctx, "Open", control.Nothing{}, &control.Nothing{}); err != nil {
 		return err
 	}
 	page, err := sc.gateway.buildings.ListBuildings(ctx, &knxfleetv1.ListBuildingsRequest{PageSize: 1})
@@ -96,17 +93,10 @@ func (h *holding) flood(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sc.load(ctx, sc.knxfleet, 0); err != nil {
+	all, err := h.settle(ctx, sc.knxfleet, subscriber, begin)
+	if err != nil {
 		return err
 	}
-	var end reading
-	if _, err := every(ctx, time.Second, drainFor, func() (bool, error) {
-		end, err = sc.read(ctx, sc.knxfleet, subscriber)
-		return end.offered-begin.offered == float64(end.delivered.Telegrams-begin.delivered.Telegrams), err
-	}); err != nil {
-		return err
-	}
-	all := between(begin, end)
 	cores := func(r reception) float64 { return r.CPU.Seconds() / r.Took.Seconds() }
 	h.see("datagrams of strangers in a second", "1", float64(sent)/flooded.Took.Seconds())
 	h.see("CPU of knxfleet without them", "cores", cores(calm))
@@ -117,6 +107,29 @@ func (h *holding) flood(ctx context.Context) error {
 	h.see("resident memory grew meanwhile by", "MB", (after-resident)/1e6)
 	h.mark("telegrams lost meanwhile", "1", all.Offered-all.Delivered, 0)
 	return errors.Join(subscriber.stop(), sc.allUp(ctx, sc.knxfleet))
+}
+
+// subscribe starts a process with one subscriber of everything.
+func (h *holding) subscribe(ctx context.Context) (*process, error) {
+	subscriber, err := h.scene.startSelf("subscriber", "subscribe", "--server="+h.scene.gateway.GRPC)
+	if err != nil {
+		return nil, err
+	}
+	return subscriber, subscriber.call(ctx, "Open", control.Nothing{}, &control.Nothing{})
+}
+
+// settle ends the load of a side, waits until the subscriber has all of it, for drainFor
+// at most, and tells what passed since the beginning.
+func (h *holding) settle(ctx context.Context, s *side, subscriber *process, begin reading) (all reception, err error) {
+	if err := h.scene.load(ctx, s, 0); err != nil {
+		return all, err
+	}
+	_, err = every(ctx, time.Second, drainFor, func() (bool, error) {
+		end, err := h.scene.read(ctx, s, subscriber)
+		all = between(begin, end)
+		return all.Offered == all.Delivered, err
+	})
+	return all, err
 }
 
 // strangers sends datagrams that are for no session, at a pace and for a time, and
