@@ -31,7 +31,7 @@ var rules = []rule{
 
 // pure are the packages without I/O, locks, log or clock. They may be imported
 // from everywhere.
-var pure = []string{"knxbridge/session", "knxbridge/frame", "knxbridge/dpt", "knxbridge/ets"}
+var pure = []string{"knxbridge/session", "knxbridge/frame", "knxbridge/dpt", "knxbridge/ets", "tunnel/wireguard"}
 
 // anything stands for every package of the module.
 const anything = "*"

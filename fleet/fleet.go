@@ -13,7 +13,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
-	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/ownership"
@@ -42,7 +41,7 @@ type Ownership interface {
 
 // Tunnels opens tunnels. *tunnel.Exchange is what does so in earnest.
 type Tunnels interface {
-	Open(cfg tunnel.Config, dev tun.Device, log zerolog.Logger, onHandshake func()) (*tunnel.Tunnel, error)
+	Open(cfg tunnel.Config, dev tunnel.Device, log zerolog.Logger, onHandshake func()) (*tunnel.Tunnel, error)
 }
 
 // Config is what a Fleet is made of. Desired, Ownership, Tunnels and Hub are

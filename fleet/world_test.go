@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
@@ -42,7 +41,7 @@ var keptTunnels struct {
 
 type keepingTunnels struct{ *tunnel.Exchange }
 
-func (k keepingTunnels) Open(cfg tunnel.Config, dev tun.Device, log zerolog.Logger, onHandshake func()) (*tunnel.Tunnel, error) {
+func (k keepingTunnels) Open(cfg tunnel.Config, dev tunnel.Device, log zerolog.Logger, onHandshake func()) (*tunnel.Tunnel, error) {
 	t, err := k.Exchange.Open(cfg, dev, log, onHandshake)
 	keptTunnels.Lock()
 	defer keptTunnels.Unlock()

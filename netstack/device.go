@@ -2,10 +2,54 @@ package netstack
 
 import (
 	"os"
+	"slices"
+	"sync"
 
 	"golang.zx2c4.com/wireguard/tun"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
+
+// buffers are for packets on their way out. One larger than a buffer takes its own.
+var buffers = sync.Pool{New: func() any { b := make([]byte, defaultMTU); return &b }}
+
+// Connect makes every packet to the building be handed to send, at once and by whoever
+// causes it, from then on. send must not keep the packet, nor call the stack. Connect is
+// called once and before the stack is used; there is no Read then.
+func (s *Stack) Connect(send func(packet []byte)) { s.connected.Store(&send) }
+
+// Deliver is Write of one packet, for a stack that is connected. After Close it does
+// nothing.
+func (s *Stack) Deliver(packet []byte) {
+	if !s.closed.Load() {
+		s.receive(packet)
+	}
+}
+
+// leave takes a packet to the building from a host, which keeps it: it is copied, or
+// queued as a clone that shares the bytes.
+func (s *Stack) leave(pkt *stack.PacketBuffer) tcpip.Error {
+	send := s.connected.Load()
+	if send == nil {
+		clone := pkt.Clone()
+		err := s.out.push(clone)
+		if err != nil {
+			clone.DecRef()
+		}
+		return err
+	}
+	if s.closed.Load() {
+		return &tcpip.ErrClosedForSend{}
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	packet := slices.Grow((*buffer)[:0], pkt.Size())[:pkt.Size()]
+	copyPacket(packet, pkt)
+	s.counters.out.Add(1)
+	s.taps.show(ToBuilding, packet)
+	(*send)(packet)
+	return nil
+}
 
 // Read waits for a packet to the building and copies it to bufs[0] from offset
 // on; its length goes to sizes[0]. It returns one packet at a time, and

@@ -1,7 +1,8 @@
 // Package netstack gives a building its own TCP/IP stack in this process.
 //
-// A [Stack] is a WireGuard tun.Device: what WireGuard decrypts is written into
-// it, what the building is to receive is read from it. On its inner side it
+// What WireGuard decrypts is given to a [Stack], and what the building is to receive
+// comes out of it: by a call ([Stack.Connect], [Stack.Deliver]), or by Read and Write as of
+// any tun.Device. On its inner side it
 // offers what a program needs in the building's network: [Stack.ListenUDP],
 // [Stack.DialTCP], [Stack.ListenTCP], [Stack.Ping], and [Stack.Tap] to watch
 // the packets.
@@ -14,6 +15,6 @@
 // protocol; it is given back when it has not been used for a while. Everything that waits for a peer to empty it is bounded: see
 // queue.go for packets to the building and datagrams.go for those received.
 //
-// What leaves a stack goes to the device's reader, whatever its destination:
+// What leaves a stack goes the same way, whatever its destination:
 // which addresses lie behind the tunnel is decided by WireGuard's allowed IPs.
 package netstack

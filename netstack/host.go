@@ -36,7 +36,7 @@ func newHost(s *Stack, transports ...stack.TransportProtocolFactory) (*host, err
 		networks = append(networks, ipv6.NewProtocol)
 	}
 	h := &host{
-		link: &link{mtu: uint32(s.mtu), out: s.out, counters: &s.counters},
+		link: &link{mtu: uint32(s.mtu), stack: s},
 		stack: stack.New(stack.Options{
 			NetworkProtocols:   networks,
 			TransportProtocols: transports,

@@ -9,13 +9,12 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// link joins a host to the device: the host's packets go to the device's
-// queue, and the device's packets are delivered to the host. It implements
+// link joins a host to the stack's outer side: the host's packets go there, and
+// those of the building are delivered to the host. It implements
 // gVisor's stack.LinkEndpoint for bare IP packets.
 type link struct {
-	mtu      uint32
-	out      *queue
-	counters *counters
+	mtu   uint32
+	stack *Stack
 
 	// gate is held for reading while a packet is delivered.
 	gate sync.RWMutex
@@ -58,17 +57,13 @@ func (l *link) IsAttached() bool {
 	return l.host != nil
 }
 
-// WritePackets implements stack.LinkEndpoint: it queues the packets for the
-// device's reader. It calls nothing that takes a lock of gVisor.
+// WritePackets implements stack.LinkEndpoint. It calls nothing that takes a lock of
+// gVisor.
 func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range packets.AsSlice() {
-		// The sender keeps pkt and its share of the send buffer, we a clone
-		// that shares the bytes.
-		clone := pkt.Clone()
-		if err := l.out.push(clone); err != nil {
-			clone.DecRef()
+		if err := l.stack.leave(pkt); err != nil {
 			if _, full := err.(*tcpip.ErrNoBufferSpace); full {
-				l.counters.dropped.Add(uint64(packets.Len() - i))
+				l.stack.counters.dropped.Add(uint64(packets.Len() - i))
 			}
 			return i, err
 		}
@@ -107,7 +102,7 @@ func (*link) AddHeader(*stack.PacketBuffer) {}
 // ParseHeader implements stack.LinkEndpoint.
 func (*link) ParseHeader(*stack.PacketBuffer) bool { return true }
 
-// Close implements stack.LinkEndpoint. The queue is the device's, which closes it.
+// Close implements stack.LinkEndpoint. The outer side is the stack's, which closes it.
 func (*link) Close() {}
 
 // SetOnCloseAction implements stack.LinkEndpoint.

@@ -38,8 +38,10 @@ type Config struct {
 	MTU int
 }
 
-// Stack is a building's TCP/IP stack and the tun.Device that WireGuard reads
-// and writes. All methods may be called concurrently and at any time, also
+// Stack is a building's TCP/IP stack. Its outer side is used in one of two ways: packets
+// to the building are handed to the function given to [Stack.Connect], and those from it
+// to [Stack.Deliver], which needs no goroutine; or it is read and written as a
+// tun.Device. All methods may be called concurrently and at any time, also
 // during and after Close.
 type Stack struct {
 	addresses []netip.Addr
@@ -47,12 +49,13 @@ type Stack struct {
 	has6      bool
 	mtu       int
 
-	out      *queue
-	udp      *host
-	tcpLink  atomic.Pointer[link] // where Write finds the TCP host, nil while there is none
-	taps     taps
-	counters counters
-	events   chan tun.Event // one event at most is ever sent, and there is room for it
+	connected atomic.Pointer[func(packet []byte)] // see Connect; nil: packets go to out
+	out       *queue
+	udp       *host
+	tcpLink   atomic.Pointer[link] // where Write finds the TCP host, nil while there is none
+	taps      taps
+	counters  counters
+	events    chan tun.Event // one event at most is ever sent, and there is room for it
 
 	closing sync.Once
 	closed  atomic.Bool // set under mu
@@ -108,7 +111,7 @@ func New(cfg Config) (*Stack, error) {
 // Addresses returns the stack's own addresses.
 func (s *Stack) Addresses() []netip.Addr { return slices.Clone(s.addresses) }
 
-// Close ends the stack: the device's Read and Write return os.ErrClosed,
+// Close ends the stack: Read and Write return os.ErrClosed,
 // sockets and listeners net.ErrClosed, connections report that they were aborted,
 // packets that wait are dropped, and nothing of the stack runs any more when it
 // returns. Peers are not told. It may be called more than once; each call waits

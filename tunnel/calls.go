@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,8 +9,8 @@ import (
 )
 
 // What all tunnels together call their routers. An initiation that is answered costs
-// about a millisecond in all. When an uplink is lost, ten thousand devices repeat theirs
-// every 5 s (REKEY_TIMEOUT, WireGuard paper §6.1), within a third of a second of each
+// a good part of a millisecond in all. When an uplink is lost, ten thousand tunnels repeat
+// theirs every 5 s (REKEY_TIMEOUT, WireGuard paper §6.1), within a third of a second of each
 // other, for as long as it lasts; and all would be answered in the same moment.
 const (
 	callsPerSecond = 1000
@@ -20,26 +19,19 @@ const (
 	preferredInARow = 3
 )
 
-// calls lets initiations out at the pace of the budget: at once while it lasts, and then
-// in turn, preferred tunnels first. Each tunnel has one that waits at most, its latest.
+// calls lets tunnels call at the pace of the budget: at once while it lasts, and then
+// in turn, preferred tunnels first. An initiation is made when its turn has come.
 type calls struct {
 	limiter *rate.Limiter
 	wake    chan struct{} // something waits; capacity 1: one pending signal says it all
 	waited  atomic.Uint64
 
 	mu              sync.Mutex
-	preferred, rest []*bind // whose initiation waits; those that do not any more are passed over
-	row             int     // of preferred ones, that went last
+	preferred, rest []*Tunnel // that wait; those that were moved are passed over. At most each tunnel once in each
+	row             int       // of preferred ones, that went last
 }
 
-// call is an initiation that waits.
-type call struct {
-	initiation []byte
-	to         []netip.AddrPort
-	place      place // of its bind
-}
-
-// place is the queue that a bind counts in. One that was moved has an entry in the other
+// place is the queue that a tunnel counts in. One that was moved has an entry in the other
 // queue too, which is passed over.
 type place uint8
 
@@ -60,12 +52,11 @@ func (c *calls) atOnce(now time.Time) bool {
 	return len(c.preferred)+len(c.rest) == 0 && c.limiter.AllowN(now, 1)
 }
 
-// wait leaves a call for run, in the place of an earlier one of the tunnel.
-func (c *calls) wait(b *bind, initiation []byte, to []netip.AddrPort) {
+// wait gives a tunnel its turn later.
+func (c *calls) wait(t *Tunnel) {
 	c.waited.Add(1)
 	c.mu.Lock()
-	b.call.initiation, b.call.to = append(b.call.initiation[:0], initiation...), to
-	c.enter(b, b.preferred.Load())
+	c.enter(t, t.preferred.Load())
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -73,36 +64,29 @@ func (c *calls) wait(b *bind, initiation []byte, to []netip.AddrPort) {
 	}
 }
 
-// enter gives a bind its place in a queue. It is called with the lock held.
-func (c *calls) enter(b *bind, preferred bool) {
+// enter gives a tunnel its place in a queue. It is called with the lock held.
+func (c *calls) enter(t *Tunnel, preferred bool) {
 	switch {
-	case preferred && b.call.place != inPreferred:
-		b.call.place = inPreferred
-		c.preferred = append(c.preferred, b)
-	case b.call.place == nowhere:
-		b.call.place = inRest
-		c.rest = append(c.rest, b)
+	case preferred && t.call != inPreferred:
+		t.call = inPreferred
+		c.preferred = append(c.preferred, t)
+	case t.call == nowhere:
+		t.call = inRest
+		c.rest = append(c.rest, t)
 	}
 }
 
-// prefer moves a call that waits to the preferred ones.
-func (c *calls) prefer(b *bind) {
+// prefer moves a tunnel that waits to the preferred ones.
+func (c *calls) prefer(t *Tunnel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b.call.place == inRest {
-		c.enter(b, true)
+	if t.call == inRest {
+		c.enter(t, true)
 	}
 }
 
-// cancel forgets a call that waits, since a handshake completed or the tunnel closes.
-func (c *calls) cancel(b *bind) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b.call.initiation, b.call.to = nil, nil
-}
-
-// next takes the next call that waits; nil for none.
-func (c *calls) next() (b *bind, initiation []byte, to []netip.AddrPort) {
+// next takes the next tunnel that waits; nil for none.
+func (c *calls) next() *Tunnel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.preferred)+len(c.rest) > 0 {
@@ -110,27 +94,25 @@ func (c *calls) next() (b *bind, initiation []byte, to []netip.AddrPort) {
 		if len(c.preferred) == 0 || c.row >= preferredInARow && len(c.rest) > 0 {
 			queue, place = &c.rest, inRest
 		}
-		b := (*queue)[0]
+		t := (*queue)[0]
 		(*queue)[0] = nil
 		*queue = (*queue)[1:]
-		if b.call.place != place {
+		if t.call != place {
 			continue // it was moved
 		}
-		b.call.place = nowhere
+		t.call = nowhere
 		if c.row++; place == inRest {
 			c.row = 0
 		}
-		if initiation, to := b.call.initiation, b.call.to; initiation != nil {
-			b.call.initiation, b.call.to = nil, nil
-			return b, initiation, to
-		}
+		return t
 	}
 	c.preferred, c.rest = nil, nil
-	return nil, nil, nil
+	return nil
 }
 
-// run sends what waits until closing is closed.
-func (c *calls) run(closing <-chan struct{}) error {
+// run lets those that wait call, one after the other, until closing is closed. call
+// reports whether there was still something to call for.
+func (c *calls) run(closing <-chan struct{}, call func(*Tunnel) bool) error {
 	turn := time.NewTimer(0)
 	defer turn.Stop()
 	for {
@@ -139,59 +121,40 @@ func (c *calls) run(closing <-chan struct{}) error {
 		case <-closing:
 			return nil
 		}
-		for waiting := true; waiting; {
-			turn.Reset(c.limiter.Reserve().Delay())
-			select {
-			case <-turn.C:
-			case <-closing:
-				return nil
+		for spent := true; ; {
+			if spent {
+				turn.Reset(c.limiter.Reserve().Delay())
+				select {
+				case <-turn.C:
+				case <-closing:
+					return nil
+				}
 			}
-			b, initiation, to := c.next()
-			if waiting = b != nil; waiting {
-				_ = b.sendCall(initiation, to) // counted; the device repeats it anyway
+			t := c.next()
+			if t == nil {
+				break
 			}
+			spent = call(t)
 		}
 	}
 }
 
-// sendInitiation sends an initiation to all addresses that the router may have, as soon as the
-// budget of all tunnels allows it.
-func (b *bind) sendInitiation(initiation []byte, to netip.AddrPort) error {
-	addresses := []netip.AddrPort{to}
-	if raced := b.others.Load(); raced != nil {
-		addresses = append(addresses, *raced...)
-	}
-	if !b.x.calls.atOnce(time.Now()) {
-		b.x.calls.wait(b, initiation, addresses)
-		return nil
-	}
-	return b.sendCall(initiation, addresses)
-}
-
-func (b *bind) sendCall(initiation []byte, to []netip.AddrPort) (err error) {
-	if !b.open.Load() {
-		return nil
-	}
-	b.initiated(time.Now())
-	sent := false
-	for _, addr := range to {
-		if failed := b.send(initiation, addr); failed == nil {
-			sent = true
-		} else if err == nil {
-			err = failed
-		}
-	}
-	if sent {
-		return nil // one of them is enough
-	}
-	return err
+// callNow makes the call that waited for its turn. It reports whether there was one: a
+// session may have come meanwhile, or the end of the tunnel.
+func (t *Tunnel) callNow() (called bool) {
+	_ = t.change("call", func(now time.Time) bool { // counted; it is repeated anyway
+		called = t.end.ReleaseCall(now)
+		t.mayCall = called
+		return false
+	})
+	return called
 }
 
 // Prefer puts the tunnel before others when more have to call their routers than the
 // budget of all tunnels allows, such as because somebody waits for what its building
 // says.
 func (t *Tunnel) Prefer(preferred bool) {
-	if t.bind.preferred.Swap(preferred) != preferred && preferred {
-		t.x.calls.prefer(t.bind)
+	if t.preferred.Swap(preferred) != preferred && preferred {
+		t.x.calls.prefer(t)
 	}
 }

@@ -1,12 +1,15 @@
 package tunnel
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // Four thousand buildings call every 2 s or so, bunched as after the loss of an uplink,
@@ -15,55 +18,58 @@ import (
 func TestCallsKeepToTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const buildings, every, minute = 4000, 2 * time.Second, 30 * time.Second
-		n := newNetwork()
-		g := startGateway(n)
+		c, closing := newCalls(), make(chan struct{})
 		began := time.Now()
 		var mu sync.Mutex
-		sent := make(map[int]int)                          // by second
-		waits := map[bool]time.Duration{}                  // the longest, of preferred ones and others
-		last := make(map[uint16]time.Time, buildings)      // by port
-		preferred := func(i int) bool { return i%50 == 0 } // 2 %
-		at := func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), uint16(i+1)) }
-		n.lose(func(_, to netip.AddrPort, _ []byte) bool {
+		sent := make(map[int]int)                      // by second
+		waits := map[bool]time.Duration{}              // the longest, of preferred ones and others
+		last := make(map[*Tunnel]time.Time, buildings) // call
+		note := func(b *Tunnel) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			now := time.Now()
 			sent[int(now.Sub(began).Seconds())]++
-			waited := now.Sub(last[to.Port()])
-			which := preferred(int(to.Port()) - 1)
-			waits[which] = max(waits[which], waited)
-			last[to.Port()] = now
+			which := b.preferred.Load()
+			waits[which] = max(waits[which], now.Sub(last[b]))
+			last[b] = now
 			return true
+		}
+		var running, calling sync.WaitGroup
+		running.Go(func() {
+			if err := c.run(closing, note); err != nil {
+				t.Error(err)
+			}
 		})
 		for i := range buildings {
-			last[at(i).Port()] = began
-		}
-		var calling sync.WaitGroup
-		for i := range buildings {
-			b := &bind{x: g.Exchange}
-			b.open.Store(true)
-			b.preferred.Store(preferred(i))
+			b := &Tunnel{}
+			b.preferred.Store(i%50 == 0) // 2 %
+			mu.Lock()
+			last[b] = began
+			mu.Unlock()
 			calling.Go(func() {
 				rnd := rand.New(rand.NewPCG(uint64(i), 1))
 				time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
 				for time.Since(began) < minute {
-					if err := b.sendInitiation(make([]byte, sizeInitiation), at(i)); err != nil {
-						t.Error(err)
+					if c.atOnce(time.Now()) {
+						note(b)
+					} else {
+						c.wait(b)
 					}
 					time.Sleep(every + time.Duration(rnd.IntN(100))*time.Millisecond)
 				}
 			})
 		}
 		calling.Wait()
-		mu.Lock()
+		close(closing)
+		running.Wait()
 		for second := range int(minute.Seconds()) {
 			if n := sent[second]; n > callsPerSecond+callsBurst || n < callsPerSecond/2 {
 				t.Errorf("%d initiations in second %d; the budget is %d", n, second, callsPerSecond)
 			}
 		}
-		for i := range buildings {
-			which := preferred(i)
-			waits[which] = max(waits[which], time.Since(last[at(i).Port()])-every)
+		for b, at := range last {
+			which := b.preferred.Load()
+			waits[which] = max(waits[which], time.Since(at)-every)
 		}
 		if waits[true] > every+time.Second {
 			t.Errorf("a preferred building waited %v, repeating its call every %v", waits[true], every)
@@ -71,52 +77,56 @@ func TestCallsKeepToTheBudget(t *testing.T) {
 		if waits[false] > 8*time.Second {
 			t.Errorf("a building waited %v; all together need %v", waits[false], buildings/callsPerSecond*time.Second)
 		}
-		if g.Stats().CallsWaited == 0 {
+		if c.waited.Load() == 0 {
 			t.Error("nothing had to wait, says the counter")
 		}
 		t.Logf("longest waits: %v", waits)
-		mu.Unlock()
-		time.Sleep(10 * time.Second)
-		g.stop(t)
 	})
 }
 
-// A call that waits goes out as the latest of its tunnel, and not at all when it has
-// become idle.
-func TestWaitingCallIsTheLatest(t *testing.T) {
+// A call that waits for its turn is made once, however often it is asked for, and not at
+// all when a session has come meanwhile or the tunnel is closed.
+func TestWaitingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
 		g := startGateway(n)
-		var sent []byte
-		n.lose(func(_, _ netip.AddrPort, b []byte) bool { sent = append(sent, b[4]); return true })
-		to := netip.MustParseAddrPort("203.0.113.1:1")
-		call := func(b *bind, mark byte) {
-			initiation := make([]byte, sizeInitiation)
-			initiation[4] = mark
-			if err := b.sendInitiation(initiation, to); err != nil {
+		called := map[string]int{}
+		n.lose(func(_, to netip.AddrPort, b []byte) bool {
+			if wireguard.MessageType(b) == wireguard.Initiation {
+				called[to.String()]++
+			}
+			return false
+		})
+		spend := func() { g.calls.limiter.ReserveN(time.Now(), callsBurst) } // a fifth of a second
+		open := func(at string) (*building, PrivateKey, PublicKey) {
+			ours, theirs := GeneratePrivateKey(), GeneratePrivateKey()
+			return openBuilding(t, g.Exchange, configFor(ours, theirs.Public(), at)), theirs, ours.Public()
+		}
+		spend()
+		spend()
+		once, _, _ := open("203.0.113.1:1")
+		done, theirs, ours := open("203.0.113.2:1")
+		closed, _, _ := open("203.0.113.3:1")
+		for range 3 {
+			if err := errors.Join(once.Renew(), once.SetEndpoint(netip.MustParseAddrPort("203.0.113.1:1"))); err != nil {
 				t.Error(err)
 			}
-			clear(initiation) // the device uses its buffer again
 		}
-		g.calls.limiter.AllowN(time.Now(), callsBurst)
-		var once, done, closed bind
-		for _, b := range []*bind{&once, &done, &closed} {
-			b.x, b.inbox = g.Exchange, newInbox()
-			b.open.Store(true)
-		}
-		call(&done, 1)
-		call(&once, 2)
-		call(&closed, 3)
-		call(&once, 4)
-		g.calls.cancel(&done)
 		if err := closed.Close(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Second)
+		r := startRouter(t, n.listen("203.0.113.2:1"), theirs, ours, gatewayAddr)
 		synctest.Wait()
-		if len(sent) != 1 || sent[0] != 4 {
-			t.Errorf("sent %v; want the latest call of the one that still waits", sent)
+		if !done.Established() {
+			t.Error("a router's call does not make a session while ours waits")
 		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		delete(called, gatewayAddr)
+		if len(called) != 1 || called["203.0.113.1:1"] != 1 {
+			t.Errorf("called %v; want the one that still waits, once", called)
+		}
+		r.device.Close()
 		g.stop(t)
 	})
 }
@@ -151,23 +161,18 @@ func TestBuildingComesUpAfterItsTurn(t *testing.T) {
 // becomes preferred while it waits goes before the others.
 func TestTurnsOfCalls(t *testing.T) {
 	c := newCalls()
-	names := map[*bind]string{}
-	bindOf := func(name string, preferred bool) *bind {
-		b := &bind{}
+	names := map[*Tunnel]string{nil: ""}
+	wait := func(name string, preferred bool) *Tunnel {
+		b := &Tunnel{}
 		b.preferred.Store(preferred)
 		names[b] = name
-		return b
-	}
-	wait := func(name string, preferred bool) *bind {
-		b := bindOf(name, preferred)
-		c.wait(b, make([]byte, sizeInitiation), nil)
+		c.wait(b)
 		return b
 	}
 	see := func(want ...string) {
 		t.Helper()
 		for _, name := range want {
-			b, _, _ := c.next()
-			if got := names[b]; got != name {
+			if got := names[c.next()]; got != name {
 				t.Errorf("the turn of %q, want %q", got, name)
 			}
 		}
@@ -185,8 +190,8 @@ func TestTurnsOfCalls(t *testing.T) {
 	wait("second", false)
 	moved := wait("third", false)
 	c.prefer(moved)
-	c.wait(moved, make([]byte, sizeInitiation), nil) // its device repeats it
-	see("first", "third", "second", "")              // the first is owed a turn
-	c.wait(moved, make([]byte, sizeInitiation), nil)
+	c.wait(moved)                       // it repeats it
+	see("first", "third", "second", "") // the first is owed a turn
+	c.wait(moved)
 	see("third", "")
 }

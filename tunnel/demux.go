@@ -1,23 +1,18 @@
 package tunnel
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"time"
 
-	"golang.org/x/crypto/blake2s"
 	"golang.org/x/time/rate"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 const (
-	// claimLifetime is how long a receiver index that one of our devices gave
-	// out leads to its tunnel: a session's life and a minute for the answer to
-	// come, that starts it.
-	claimLifetime = (rejectAfterSeconds + 60) * time.Second
-	// maxClaims bounds the indices of one tunnel. An initiation every 5 s for
-	// claimLifetime makes 48; only a peer that calls far more often than
-	// WireGuard does pushes out indices in use, and only its own.
-	maxClaims = 64
+	// indexBits are the lower bits of a receiver index, which are the tunnel's own.
+	indexBits = 8
 
 	// Initiations handed to one tunnel. A router sends one every 5 s at most.
 	initiationsPerSecond = 5
@@ -30,49 +25,42 @@ const (
 
 // route is one tunnel as the demultiplexer sees it.
 type route struct {
+	tunnel   *Tunnel
 	identity *identity
 	peer     PublicKey
-	inbox    *inbox
-	// initiations limits what strangers can make the device compute. Only the
+	// index is the upper 24 bits of all receiver indices that the tunnel gives out, and no
+	// other tunnel does. The lower bits are zero.
+	index uint32
+	// initiations limits what strangers can make the tunnel compute. Only the
 	// readers use it; it locks itself.
 	initiations *rate.Limiter
 	wall        wall
 
 	place   int            // in identity.routes
-	source  netip.AddrPort // where the tunnel last sent to; invalid before
-	claims  []*claim       // oldest first, at most maxClaims
+	source  netip.AddrPort // where the tunnel sends to; invalid before
 	removed bool
 }
 
-// claim says that a device gave out a receiver index.
-type claim struct {
-	index  uint32
-	route  *route
-	learnt time.Time
-	next   *claim // another claim of the same index
-}
+func (r *route) ends() pair { return pair{r.identity.public, r.peer} }
 
 // identity is one private key of ours and the tunnels that use it. Its keys
 // never change.
 type identity struct {
 	private PrivateKey
 	public  PublicKey
-	mac1    [blake2s.Size]byte
+	mac1    [32]byte
 	routes  []*route
 	place   int // in demux.identities
 }
 
 // demux finds the tunnels that a datagram may be for. It is a plain data
-// structure: no clock, no lock, no socket. Indices are 32 random bits for each
-// device, so that two of ours may give out the same one; what cannot be told
-// apart goes to all, and their authentication decides.
+// structure: no clock, no lock, no socket.
 type demux struct {
-	index      map[uint32]*claim
+	index      map[uint32]*route // by the upper 24 bits
 	source     map[netip.AddrPort][]*route
 	identities []*identity
 	byKey      map[PublicKey]*identity
 	byPeer     map[pair][]*route // one route each, unless a building was opened twice
-	indices    int               // claims held
 }
 
 // pair is the two ends of a tunnel.
@@ -80,7 +68,7 @@ type pair struct{ ours, theirs PublicKey }
 
 func newDemux() *demux {
 	return &demux{
-		index:  make(map[uint32]*claim),
+		index:  make(map[uint32]*route),
 		source: make(map[netip.AddrPort][]*route),
 		byKey:  make(map[PublicKey]*identity),
 		byPeer: make(map[pair][]*route),
@@ -88,20 +76,25 @@ func newDemux() *demux {
 }
 
 // newRoute makes a route that add can take.
-func newRoute(private PrivateKey, peer PublicKey, in *inbox) *route {
-	public := private.Public()
+func newRoute(t *Tunnel, private PrivateKey, public, peer PublicKey) *route {
 	r := &route{
-		identity:    &identity{private: private, public: public, mac1: mac1Key(public)},
+		tunnel:      t,
+		identity:    &identity{private: private, public: public, mac1: wireguard.MAC1Key(public)},
 		peer:        peer,
-		inbox:       in,
 		initiations: rate.NewLimiter(initiationsPerSecond, initiationsBurst),
 	}
 	r.wall.init()
 	return r
 }
 
-// add enters a route. From then on initiations to its key find it.
+// add enters a route and gives it its index. From then on initiations to its key find
+// it. Indices are random, so that strangers cannot guess them, and never shared: there are
+// 16 million, a thousand times more than tunnels.
 func (d *demux) add(r *route) {
+	for taken := true; taken; _, taken = d.index[r.index] {
+		r.index = rand.Uint32() << indexBits
+	}
+	d.index[r.index] = r
 	if known := d.byKey[r.identity.public]; known != nil {
 		r.identity = known
 	} else {
@@ -111,24 +104,18 @@ func (d *demux) add(r *route) {
 	}
 	r.place = len(r.identity.routes)
 	r.identity.routes = append(r.identity.routes, r)
-	ends := pair{r.identity.public, r.peer}
-	d.byPeer[ends] = append(d.byPeer[ends], r)
+	d.byPeer[r.ends()] = append(d.byPeer[r.ends()], r)
 }
 
-// remove takes a route out with all that was learnt of it. A removed route
-// learns nothing more.
+// remove takes a route out with all that was learnt of it.
 func (d *demux) remove(r *route) {
 	if r.removed {
 		return
 	}
 	r.removed = true
-	for _, c := range r.claims {
-		d.unlink(c)
-	}
-	r.claims = nil
+	delete(d.index, r.index)
 	d.leaveSource(r)
-	id := r.identity
-	ends := pair{id.public, r.peer}
+	id, ends := r.identity, r.ends()
 	if rest := without(d.byPeer[ends], r); len(rest) > 0 {
 		d.byPeer[ends] = rest
 	} else {
@@ -148,48 +135,6 @@ func (d *demux) remove(r *route) {
 	d.identities[id.place].place = id.place
 	d.identities[last] = nil
 	d.identities = d.identities[:last]
-}
-
-// learn notes that r's device gave out index. It also forgets r's indices that
-// are past their time, so the memory of a route is bounded without a sweep.
-func (d *demux) learn(now time.Time, r *route, index uint32) {
-	if r.removed {
-		return
-	}
-	for c := d.index[index]; c != nil; c = c.next {
-		if c.route == r {
-			c.learnt = now
-			return
-		}
-	}
-	old := 0
-	for old < len(r.claims) && (expired(r.claims[old], now) || len(r.claims)-old >= maxClaims) {
-		d.unlink(r.claims[old])
-		old++
-	}
-	c := &claim{index: index, route: r, learnt: now, next: d.index[index]}
-	r.claims = append(slices.Delete(r.claims, 0, old), c)
-	d.index[index] = c
-	d.indices++
-}
-
-func expired(c *claim, now time.Time) bool { return now.Sub(c.learnt) > claimLifetime }
-
-func (d *demux) unlink(c *claim) {
-	d.indices--
-	head := d.index[c.index]
-	if head == c {
-		if c.next == nil {
-			delete(d.index, c.index)
-		} else {
-			d.index[c.index] = c.next
-		}
-		return
-	}
-	for head.next != c {
-		head = head.next
-	}
-	head.next = c.next
 }
 
 // moved notes where r sends to now.
@@ -225,27 +170,8 @@ func without(routes []*route, r *route) []*route {
 	return routes
 }
 
-// receivers appends to dst the routes whose device gave out index. Of several it
-// takes those that send to from, if there are any.
-func (d *demux) receivers(dst []*route, now time.Time, index uint32, from netip.AddrPort) []*route {
-	start, atSource := len(dst), 0
-	for c := d.index[index]; c != nil; c = c.next {
-		if expired(c, now) {
-			continue
-		}
-		dst = append(dst, c.route)
-		if c.route.source == from {
-			// Keep those at the source in front.
-			front := start + atSource
-			dst[front], dst[len(dst)-1] = dst[len(dst)-1], dst[front]
-			atSource++
-		}
-	}
-	if atSource > 0 {
-		dst = dst[:start+atSource]
-	}
-	return dst
-}
+// receiver returns the route that gave out a receiver index, nil for none.
+func (d *demux) receiver(index uint32) *route { return d.index[index>>indexBits<<indexBits] }
 
 // atHand appends to dst the identities of tunnels that send to from, at most
 // sourceIdentities.
@@ -280,7 +206,7 @@ func (d *demux) some(dst []*identity, start, n int) (ids []*identity, next int) 
 // It costs a hash for each and needs no lock, as their keys never change.
 func called(ids []*identity, initiation []byte) *identity {
 	for _, id := range ids {
-		if validMAC1(&id.mac1, initiation) {
+		if wireguard.ValidMAC1(id.mac1, initiation) {
 			return id
 		}
 	}

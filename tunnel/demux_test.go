@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/crypto/blake2s"
 	"pgregory.net/rapid"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 func source(i int) netip.AddrPort {
@@ -17,106 +20,31 @@ func source(i int) netip.AddrPort {
 }
 
 func newTestRoute(d *demux) *route {
-	r := newRoute(GeneratePrivateKey(), GeneratePrivateKey().Public(), newInbox())
+	private := GeneratePrivateKey()
+	r := newRoute(nil, private, private.Public(), GeneratePrivateKey().Public())
 	d.add(r)
 	return r
 }
 
-func wantRoutes(t *testing.T, what string, got []*route, want ...*route) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d routes, want %d", what, len(got), len(want))
-		return
-	}
-	for _, r := range want {
-		if !slices.Contains(got, r) {
-			t.Errorf("%s: a route is missing", what)
-		}
-	}
-}
-
-func TestCollidingIndices(t *testing.T) {
-	d, now := newDemux(), time.Unix(1_000_000, 0)
-	a, b, c := newTestRoute(d), newTestRoute(d), newTestRoute(d)
-	d.moved(a, source(1))
-	d.moved(b, source(2))
-	d.moved(c, source(2)) // two routers behind one address
-	for _, r := range []*route{a, b, c} {
-		d.learn(now, r, 7)
-	}
-	at := func(from int) []*route { return d.receivers(nil, now, 7, source(from)) }
-	wantRoutes(t, "from the first", at(1), a)
-	wantRoutes(t, "from the shared source", at(2), b, c)
-	wantRoutes(t, "from elsewhere", at(3), a, b, c)
-	wantRoutes(t, "another index", d.receivers(nil, now, 8, source(1)))
-
-	d.remove(b)
-	wantRoutes(t, "middle removed, shared source", at(2), c)
-	d.remove(b) // again
-	d.learn(now, b, 7)
-	d.moved(b, source(1))
-	wantRoutes(t, "a removed route learns nothing", at(3), a, c)
-	d.moved(c, source(1))
-	wantRoutes(t, "moved", at(1), a, c)
-	d.remove(c)
-	d.remove(a)
-	wantRoutes(t, "all removed", at(1))
-	if len(d.index)+len(d.source)+len(d.identities)+len(d.byKey)+len(d.byPeer)+d.indices != 0 {
-		t.Errorf("something is left: %+v", d)
-	}
-}
-
-func TestIndicesExpire(t *testing.T) {
-	d, now := newDemux(), time.Unix(1_000_000, 0)
-	r := newTestRoute(d)
-	d.learn(now, r, 1)
-	wantRoutes(t, "at 180 s", d.receivers(nil, now.Add(rejectAfterSeconds*time.Second), 1, source(1)), r)
-	late := now.Add(claimLifetime + 1)
-	wantRoutes(t, "after its life", d.receivers(nil, late, 1, source(1)))
-	d.learn(late, r, 2)
-	if d.indices != 1 || len(d.index) != 1 {
-		t.Errorf("%d indices held, want the new one only", d.indices)
-	}
-	for i := range uint32(10 * maxClaims) {
-		d.learn(late, r, 1000+i)
-	}
-	if d.indices != maxClaims || len(d.index) != maxClaims {
-		t.Errorf("%d indices held of one route, want at most %d", d.indices, maxClaims)
-	}
-	wantRoutes(t, "newest", d.receivers(nil, late, 1000+10*maxClaims-1, source(1)), r)
-}
-
-// The tables against the obvious implementation.
+// Each route has indices of its own, all 256 of them lead to it, and nothing is left of
+// one that was removed.
 func TestDemuxModel(t *testing.T) {
 	routes := make([]*route, 6)
 	keys := []PrivateKey{GeneratePrivateKey(), GeneratePrivateKey(), GeneratePrivateKey()}
 	peer := GeneratePrivateKey().Public()
 	rapid.Check(t, func(t *rapid.T) {
 		d := newDemux()
-		now := time.Unix(1_000_000, 0)
-		type fact struct {
-			route *route
-			index uint32
-		}
-		learnt := map[fact]time.Time{}
 		at := map[*route]netip.AddrPort{}
 		alive := map[*route]bool{}
 		for i := range routes {
-			routes[i] = newRoute(keys[i%len(keys)], peer, nil)
+			key := keys[i%len(keys)]
+			routes[i] = newRoute(nil, key, key.Public(), peer)
 			d.add(routes[i])
 			alive[routes[i]] = true
 		}
 		aRoute := rapid.SampledFrom(routes)
-		anIndex := rapid.Uint32Range(0, 4)
 		aSource := rapid.Custom(func(t *rapid.T) netip.AddrPort { return source(rapid.IntRange(1, 3).Draw(t, "source")) })
 		t.Repeat(map[string]func(*rapid.T){
-			"learn": func(t *rapid.T) {
-				r, i := aRoute.Draw(t, "route"), anIndex.Draw(t, "index")
-				d.learn(now, r, i)
-				if alive[r] {
-					learnt[fact{r, i}] = now
-				}
-			},
 			"move": func(t *rapid.T) {
 				r, s := aRoute.Draw(t, "route"), aSource.Draw(t, "to")
 				d.moved(r, s)
@@ -129,40 +57,31 @@ func TestDemuxModel(t *testing.T) {
 				d.remove(r)
 				delete(alive, r)
 				delete(at, r)
-				for f := range learnt {
-					if f.route == r {
-						delete(learnt, f)
-					}
-				}
 			},
-			"wait": func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(1, 100).Draw(t, "s")) * time.Second) },
 			"": func(t *rapid.T) {
-				i, from := anIndex.Draw(t, "index"), aSource.Draw(t, "from")
-				var all, near []*route
-				for f, when := range learnt {
-					if f.index == i && now.Sub(when) <= claimLifetime {
-						all = append(all, f.route)
-						if at[f.route] == from {
-							near = append(near, f.route)
-						}
+				low := rapid.Uint32Range(0, 255).Draw(t, "low bits")
+				for _, r := range routes {
+					if got := d.receiver(r.index | low); alive[r] && got != r || !alive[r] && got == r {
+						t.Fatalf("index %x leads to %p, want %p, open: %v", r.index|low, got, r, alive[r])
 					}
 				}
-				if len(near) > 0 {
-					all = near
-				}
-				got := d.receivers(nil, now, i, from)
-				if len(got) != len(all) {
-					t.Fatalf("%d receivers, want %d", len(got), len(all))
-				}
-				for _, r := range all {
-					if !slices.Contains(got, r) {
-						t.Fatal("a receiver is missing")
+				from, here := aSource.Draw(t, "from"), map[*identity]bool{}
+				for r, s := range at {
+					if s == from {
+						here[r.identity] = true
 					}
+				}
+				got := d.atHand(nil, from)
+				if len(got) != len(here) || slices.ContainsFunc(got, func(id *identity) bool { return !here[id] }) {
+					t.Fatalf("%d keys at a source, want %d", len(got), len(here))
 				}
 				for n, id := range d.identities {
 					if id.place != n || d.byKey[id.public] != id || len(id.routes) == 0 {
 						t.Fatalf("identity %d is misplaced", n)
 					}
+				}
+				if len(d.index) != len(alive) || len(alive) == 0 && len(d.source)+len(d.identities)+len(d.byKey)+len(d.byPeer) != 0 {
+					t.Fatalf("something is left: %+v", d)
 				}
 			},
 		})
@@ -171,12 +90,19 @@ func TestDemuxModel(t *testing.T) {
 
 // initiationTo makes an initiation with a valid first MAC and nothing else.
 func initiationTo(public PublicKey) []byte {
-	b := make([]byte, sizeInitiation)
-	b[0] = typeInitiation
-	for i := initiationEphemeral; i < initiationMAC1; i++ {
+	const size, atMAC1 = 148, 116
+	b := make([]byte, size)
+	b[0] = wireguard.Initiation
+	for i := 8; i < atMAC1; i++ {
 		b[i] = byte(i)
 	}
-	sign(public, b)
+	key := wireguard.MAC1Key(public)
+	mac, err := blake2s.New128(key[:])
+	if err != nil {
+		panic(err)
+	}
+	mac.Write(b[:atMAC1])
+	copy(b[atMAC1:], mac.Sum(nil))
 	return b
 }
 
@@ -210,7 +136,7 @@ func TestInitiationsFindTheirTunnel(t *testing.T) {
 	if ids, _ = d.some(nil, 3, -1); len(ids) != 0 {
 		t.Errorf("%d keys when none were asked for", len(ids))
 	}
-	call[initiationMAC1]++
+	call[116]++
 	if called(d.identities, call) != nil {
 		t.Error("a wrong MAC was found")
 	}
@@ -232,71 +158,72 @@ func TestMessageType(t *testing.T) {
 		if test.size > 0 {
 			b[0] = test.kind
 		}
-		if got := messageType(b); got != test.want {
+		if got := wireguard.MessageType(b); got != test.want {
 			t.Errorf("type %d with %d bytes: got %d, want %d", test.kind, test.size, got, test.want)
 		}
 	}
 	b := make([]byte, 148)
 	binary.BigEndian.PutUint32(b, 0x01000001)
-	if got := messageType(b); got != 0 {
+	if got := wireguard.MessageType(b); got != 0 {
 		t.Errorf("reserved bytes set: got %d, want 0", got)
 	}
 }
 
-// Whatever arrives: no panic, and each datagram either delivered or counted once.
+// Whatever arrives: no panic, and each datagram either taken or counted once.
 func FuzzReceive(f *testing.F) {
-	f.Add([]byte{4, 0, 0, 0, 7, 0, 0, 0})
-	f.Add(initiationTo(exampleKey.Public()))
-	f.Add(make([]byte, 92))
-	f.Fuzz(func(t *testing.T, datagram []byte) {
-		x := NewExchange(zerolog.Nop())
-		in := newInbox()
-		if _, err := in.start(); err != nil {
-			t.Fatal(err)
+	f.Add([]byte{4, 0, 0, 0, 7, 0, 0, 0}, false)
+	f.Add(initiationTo(exampleKey.Public()), false)
+	f.Add(make([]byte, 92), true)
+	f.Add(append([]byte{4}, make([]byte, 63)...), true)
+	x := NewExchange(zerolog.Nop())
+	var tunnels []*Tunnel
+	for _, peer := range []PublicKey{examplePeer, GeneratePrivateKey().Public()} {
+		t, err := x.Open(configFor(exampleKey, peer, ""), newStack(), zerolog.Nop(), nil)
+		if err != nil {
+			f.Fatal(err)
 		}
-		for _, peer := range []PublicKey{examplePeer, GeneratePrivateKey().Public()} {
-			x.demux.add(newRoute(exampleKey, peer, in))
+		tunnels = append(tunnels, t)
+	}
+	f.Fuzz(func(t *testing.T, datagram []byte, ours bool) {
+		if ours && len(datagram) >= 12 { // an index that leads to a tunnel
+			binary.LittleEndian.PutUint32(datagram[4:], tunnels[0].route.index)
+			binary.LittleEndian.PutUint32(datagram[8:], tunnels[0].route.index)
 		}
-		x.learn(time.Now(), x.demux.identities[0].routes[0], 7)
-		r := receiver{x: x}
-		r.receive(datagram, source(1))
-		s := x.Stats()
-		dropped := s.Malformed + s.UnknownIndex + s.UnknownInitiator + s.RateLimited + s.QueueFull
-		if uint64(in.n)+dropped != 1 {
-			t.Fatalf("%d queued and %d dropped of one datagram", in.n, dropped)
+		seen := func() (n uint64) {
+			s := x.Stats()
+			for ; len(x.handshakes) > 0; n++ {
+				h := <-x.handshakes
+				h.tunnel.receive(time.Now(), h.datagram, h.from)
+			}
+			for _, b := range tunnels {
+				n += b.Counters().RxDatagrams
+			}
+			return n + s.Malformed + s.UnknownIndex + s.UnknownInitiator + s.RateLimited + s.QueueFull + s.Flooded
+		}
+		before := seen()
+		(&receiver{x: x}).receive(datagram, source(1))
+		if n := len(x.handshakes); n > 0 {
+			before -= uint64(n) // counted when taken out, and again as received
+		}
+		if n := seen() - before; n != 1 {
+			t.Fatalf("one datagram was counted %d times", n)
 		}
 	})
 }
 
-func BenchmarkReceivers(b *testing.B) {
-	d, now := newDemux(), time.Now()
-	for i := range uint32(10_000) {
-		r := newRoute(exampleKey, PublicKey{byte(i), byte(i >> 8)}, nil)
+func BenchmarkReceiver(b *testing.B) {
+	d := newDemux()
+	var indices []uint32
+	for i := range 10_000 {
+		r := newRoute(nil, exampleKey, examplePeer, PublicKey{byte(i), byte(i >> 8)})
 		d.add(r)
-		d.moved(r, source(int(i)))
-		for j := range uint32(3) {
-			d.learn(now, r, i*3+j)
-		}
+		indices = append(indices, r.index)
 	}
-	var routes []*route
-	var i uint32
+	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		routes = d.receivers(routes[:0], now, i%30_000, source(1))
-		i += 7
-	}
-}
-
-func BenchmarkLearn(b *testing.B) {
-	d, now := newDemux(), time.Now()
-	r := newRoute(exampleKey, examplePeer, nil)
-	d.add(r)
-	var i uint32
-	b.ReportAllocs()
-	for b.Loop() {
-		d.learn(now, r, i)
-		i++
-		now = now.Add(10 * time.Second)
+		d.receiver(indices[i])
+		i = (i + 7) % len(indices)
 	}
 }
 
@@ -317,9 +244,9 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
-func BenchmarkInitiator(b *testing.B) {
+func BenchmarkCaller(b *testing.B) {
 	call := initiationTo(exampleKey.Public())
 	for b.Loop() {
-		initiator(exampleKey, exampleKey.Public(), call)
+		wireguard.Caller(wireguard.Secret(exampleKey), exampleKey.Public(), call)
 	}
 }

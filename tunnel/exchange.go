@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,20 +41,21 @@ type Exchange struct {
 	sock6   *socket // sends to IPv6; may be nil
 
 	// mu guards the fields below. It is held for table work only, never over a
-	// device's own work.
+	// tunnel's own work.
 	mu      sync.RWMutex
 	demux   *demux
 	tunnels map[*Tunnel]struct{}
 	sealed  bool // no further tunnels
 	closed  bool // no sockets
 
-	closing   chan struct{} // closed with closed
-	strangers *rate.Limiter // in hashes
-	strange   strangers     // who they were
-	calls     *calls
-	trimmer   *trimmer      // nil: buffers are left alone
-	cursor    atomic.Uint32 // where the next search begins
-	count     counts
+	closing    chan struct{} // closed with closed
+	strangers  *rate.Limiter // in hashes
+	strange    strangers     // who they were
+	calls      *calls
+	handshakes chan shaken   // for shake
+	buffers    sync.Pool     // of *[]byte, for datagrams to be sent
+	cursor     atomic.Uint32 // where the next search begins
+	count      counts
 }
 
 // counts are the exchange's counters.
@@ -66,7 +68,6 @@ type counts struct {
 // Stats is a snapshot of an exchange. Counters start at zero with it.
 type Stats struct {
 	Tunnels int // open now
-	Indices int // receiver indices remembered now
 
 	RxDatagrams, RxBytes uint64 // received by the sockets, dropped ones included
 	TxDatagrams, TxBytes uint64 // sent
@@ -76,7 +77,7 @@ type Stats struct {
 	UnknownIndex     uint64 // for a session that is not ours, or not any more
 	UnknownInitiator uint64 // a handshake with a key that is not ours, or from no peer of ours
 	RateLimited      uint64 // a handshake beyond what strangers may cost
-	QueueFull        uint64 // the tunnel's queue was full, or the tunnel closing
+	QueueFull        uint64 // a handshake message, when too many waited for their computation
 	Flooded          uint64 // beyond what one tunnel gets in a second
 
 	// CallsWaited are initiations of ours that the budget of all tunnels did not allow
@@ -87,8 +88,6 @@ type Stats struct {
 	SendErrors uint64
 	NoSocket   uint64 // of SendErrors: no socket of the address family
 	Reopened   uint64 // sockets that were opened anew, because they failed
-
-	Trimmed uint64 // message buffers whose memory was given back
 }
 
 // NewExchange returns an exchange over given sockets, which it will close. The
@@ -103,14 +102,15 @@ func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
 
 func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 	x := &Exchange{
-		log:       log,
-		sockets:   sockets,
-		demux:     newDemux(),
-		tunnels:   make(map[*Tunnel]struct{}),
-		closing:   make(chan struct{}),
-		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
-		calls:     newCalls(),
-		trimmer:   newTrimmer(log),
+		log:        log,
+		sockets:    sockets,
+		demux:      newDemux(),
+		tunnels:    make(map[*Tunnel]struct{}),
+		closing:    make(chan struct{}),
+		strangers:  rate.NewLimiter(hashesPerSecond, hashesBurst),
+		calls:      newCalls(),
+		handshakes: make(chan shaken, handshakesWaiting),
+		buffers:    sync.Pool{New: func() any { b := make([]byte, 0, usualDatagram); return &b }},
 	}
 	for _, s := range sockets {
 		switch local := s.addr.Addr(); {
@@ -144,8 +144,10 @@ func (x *Exchange) Run(ctx context.Context) error {
 	for _, s := range x.sockets {
 		readers.Go(func() error { return x.read(s) })
 	}
-	readers.Go(x.keepPools)
-	readers.Go(func() error { return x.calls.run(x.closing) })
+	for range runtime.GOMAXPROCS(0) {
+		readers.Go(x.shake)
+	}
+	readers.Go(func() error { return x.calls.run(x.closing, (*Tunnel).callNow) })
 	return readers.Wait()
 }
 
@@ -189,7 +191,7 @@ func (x *Exchange) closeSockets() {
 // Stats returns a snapshot.
 func (x *Exchange) Stats() Stats {
 	x.mu.RLock()
-	tunnels, indices := len(x.tunnels), x.demux.indices
+	tunnels := len(x.tunnels)
 	x.mu.RUnlock()
 	c := &x.count
 	var reopened uint64
@@ -199,7 +201,6 @@ func (x *Exchange) Stats() Stats {
 	return Stats{
 		Reopened:         reopened,
 		Tunnels:          tunnels,
-		Indices:          indices,
 		RxDatagrams:      c.rxDatagrams.Load(),
 		RxBytes:          c.rxBytes.Load(),
 		TxDatagrams:      c.txDatagrams.Load(),
@@ -214,7 +215,6 @@ func (x *Exchange) Stats() Stats {
 		ReadErrors:       c.readErr.Load(),
 		SendErrors:       c.sendErr.Load(),
 		NoSocket:         c.noSocket.Load(),
-		Trimmed:          x.trimmer.trims(),
 	}
 }
 
@@ -261,12 +261,6 @@ func (x *Exchange) send(datagram []byte, to netip.AddrPort) error {
 
 // notSent counts a datagram that was taken, and then failed.
 func (x *Exchange) notSent(error) { x.count.sendErr.Add(1) }
-
-func (x *Exchange) learn(now time.Time, r *route, index uint32) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.demux.learn(now, r, index)
-}
 
 func (x *Exchange) moved(r *route, to netip.AddrPort) {
 	x.mu.Lock()

@@ -23,9 +23,6 @@ type ListenConfig struct {
 	// unspecified address (0.0.0.0 or [::]) the other address family is opened
 	// at the same port as well, if the machine has it.
 	Address string
-	// KeepBuffers leaves the memory of WireGuard's message buffers occupied; it is
-	// given back otherwise, where the system can do it (Linux).
-	KeepBuffers bool
 	// Log gets socket errors.
 	Log zerolog.Logger
 }
@@ -40,11 +37,7 @@ func Listen(cfg ListenConfig) (*Exchange, error) {
 	for attempt := 1; ; attempt++ {
 		sockets, err := listenBoth(addr, cfg.Log)
 		if err == nil {
-			x := newExchange(cfg.Log, sockets)
-			if cfg.KeepBuffers {
-				x.trimmer = nil
-			}
-			return x, nil
+			return newExchange(cfg.Log, sockets), nil
 		}
 		if addr.Port() != 0 || attempt == listenRetries || !errors.Is(err, syscall.EADDRINUSE) {
 			return nil, fmt.Errorf("tunnel address %v: %w", addr, err)

@@ -5,10 +5,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // Messages counts the handshake messages of a tunnel (WireGuard paper §5.4). What
-// is received is counted when the device takes it, before it is authenticated:
+// is received is counted before it is authenticated:
 // that a message came which did not complete a handshake tells what is wrong.
 type Messages struct {
 	InitiationsSent, ResponsesSent uint64
@@ -18,26 +20,26 @@ type Messages struct {
 	Responses, Cookies uint64
 }
 
-// messageCounts are a tunnel's, of the types up to typeCookie.
+// messageCounts are a tunnel's, of the types up to wireguard.Cookie.
 type messageCounts struct {
-	sent, received [typeCookie + 1]atomic.Uint64
+	sent, received [wireguard.Cookie + 1]atomic.Uint64
 }
 
-func (c *messageCounts) count(counts *[typeCookie + 1]atomic.Uint64, datagram []byte) {
-	if t := messageType(datagram); t != 0 && t <= typeCookie {
+func (c *messageCounts) count(counts *[wireguard.Cookie + 1]atomic.Uint64, datagram []byte) {
+	if t := wireguard.MessageType(datagram); t != 0 && t <= wireguard.Cookie {
 		counts[t].Add(1)
 	}
 }
 
 // Messages returns the handshake messages so far.
 func (t *Tunnel) Messages() Messages {
-	c := &t.bind.messages
+	c := &t.messages
 	return Messages{
-		InitiationsSent: c.sent[typeInitiation].Load(),
-		ResponsesSent:   c.sent[typeResponse].Load(),
-		Initiations:     c.received[typeInitiation].Load(),
-		Responses:       c.received[typeResponse].Load(),
-		Cookies:         c.received[typeCookie].Load(),
+		InitiationsSent: c.sent[wireguard.Initiation].Load(),
+		ResponsesSent:   c.sent[wireguard.Response].Load(),
+		Initiations:     c.received[wireguard.Initiation].Load(),
+		Responses:       c.received[wireguard.Response].Load(),
+		Cookies:         c.received[wireguard.Cookie].Load(),
 	}
 }
 

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -106,13 +109,21 @@ func (s *sock) Close() error {
 	return nil
 }
 
-// stack is a tun.Device whose packets a test writes and reads.
+// received is a datagram and where it came from.
+type received struct {
+	data []byte
+	from netip.AddrPort
+}
+
+// stack is a Device, and for a router a tun.Device, whose packets a test writes and
+// reads.
 type stack struct {
-	toPeer   chan []byte // full: the writer waits
-	fromPeer chan []byte // full: the packet is lost
-	events   chan tun.Event
-	closed   chan struct{}
-	once     sync.Once
+	connected func(packet []byte) // nil: it is read
+	toPeer    chan []byte         // full: the writer waits
+	fromPeer  chan []byte         // full: the packet is lost
+	events    chan tun.Event
+	closed    chan struct{}
+	once      sync.Once
 }
 
 func newStack() *stack {
@@ -157,8 +168,21 @@ func (s *stack) Close() error {
 	return nil
 }
 
+func (s *stack) Connect(send func(packet []byte)) { s.connected = send }
+
+func (s *stack) Deliver(packet []byte) {
+	select {
+	case s.fromPeer <- bytes.Clone(packet):
+	default:
+	}
+}
+
 // send writes one packet towards the peer.
 func (s *stack) send(src, dst, payload string) {
+	if s.connected != nil {
+		s.connected(packet(src, dst, payload))
+		return
+	}
 	select {
 	case s.toPeer <- packet(src, dst, payload):
 	case <-s.closed:
@@ -214,7 +238,7 @@ func startRouter(t testing.TB, s PacketConn, private PrivateKey, peer PublicKey,
 	t.Helper()
 	r := &router{stack: newStack(), private: private, bind: &routerBind{conn: s}}
 	r.device = device.NewDevice(r.stack, r.bind, &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
-	config := "private_key=" + uapi(private) + "\npublic_key=" + uapi(peer) + "\nallowed_ip=" + ourIP + "/32\n"
+	config := fmt.Sprintf("private_key=%x\npublic_key=%x\nallowed_ip=%s/32\n", [keySize]byte(private), [keySize]byte(peer), ourIP)
 	if endpoint != "" {
 		config += "endpoint=" + endpoint + "\npersistent_keepalive_interval=25\n"
 	}
@@ -267,7 +291,7 @@ func (b *routerBind) Close() error {
 func (b *routerBind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	for _, p := range bufs {
 		b.mu.Lock()
-		b.sent[messageType(p)]++
+		b.sent[wireguard.MessageType(p)]++
 		b.mu.Unlock()
 		if _, err := b.conn.WriteToUDPAddrPort(p, netip.MustParseAddrPort(ep.DstToString())); err != nil {
 			return err
@@ -275,6 +299,16 @@ func (b *routerBind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	}
 	return nil
 }
+
+// endpoint is where a router's device sends to.
+type endpoint struct{ netip.AddrPort }
+
+func (e *endpoint) ClearSrc()           {}
+func (e *endpoint) SrcToString() string { return "" }
+func (e *endpoint) SrcIP() netip.Addr   { return netip.Addr{} }
+func (e *endpoint) DstToString() string { return e.String() }
+func (e *endpoint) DstIP() netip.Addr   { return e.Addr() }
+func (e *endpoint) DstToBytes() []byte  { return []byte(e.String()) }
 
 func (b *routerBind) SetMark(uint32) error { return nil }
 func (b *routerBind) BatchSize() int       { return 1 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // receiver is one reader's view of the exchange. The slices are reused.
@@ -14,48 +16,78 @@ type receiver struct {
 	identities []*identity
 }
 
-// receive hands a datagram to the tunnels that it may be for.
+// receive hands a datagram to the tunnels that it may be for. It is decrypted in place.
 func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 	x := r.x
 	x.count.rxDatagrams.Add(1)
 	x.count.rxBytes.Add(uint64(len(datagram)))
 	r.routes = r.routes[:0]
-	kind := messageType(datagram)
+	kind := wireguard.MessageType(datagram)
 	if from.Port() == 0 {
-		kind = 0 // nobody can be answered there, but a device would follow its router to it
+		kind = 0 // nobody can be answered there, but a tunnel would follow its router to it
 	}
 	switch kind {
 	case 0:
 		x.count.malformed.Add(1)
-	case typeInitiation:
+	case wireguard.Initiation:
 		r.initiation(datagram, from)
 	default:
+		index, _ := wireguard.ReceiverIndex(datagram)
 		x.mu.RLock()
-		r.routes = x.demux.receivers(r.routes, time.Now(), receiverIndex(datagram), from)
+		route := x.demux.receiver(index)
 		x.mu.RUnlock()
-		if len(r.routes) == 0 {
+		if route == nil {
 			x.count.unknownIndex.Add(1)
+			return
 		}
+		r.routes = append(r.routes, route)
 	}
-	if len(r.routes) == 0 {
-		return
-	}
-	d, now := received{from: from}, time.Now()
+	now := time.Now()
 	for _, route := range r.routes {
-		if !route.wall.admit(now, len(datagram)) {
+		switch {
+		case !route.wall.admit(now, len(datagram)):
 			route.wall.dropped.Add(1)
 			x.count.flooded.Add(1)
-			continue
-		}
-		if d.data == nil {
-			d.data = bytes.Clone(datagram)
-		}
-		if !route.inbox.push(d) {
-			route.wall.dropped.Add(1)
-			x.count.queueFull.Add(1)
+		case kind == wireguard.Transport:
+			route.tunnel.receive(now, datagram, from)
+		default:
+			x.handOver(shaken{route.tunnel, bytes.Clone(datagram), from})
 		}
 	}
 	clear(r.routes) // closed tunnels must not be held by an idle reader
+}
+
+// handshakesWaiting bounds the handshake messages that wait for a worker. When there are
+// more, the newest is dropped and counted: its sender repeats it after 5 s.
+const handshakesWaiting = 1024
+
+// shaken is a handshake message for a tunnel. They cost a thousand times what a packet
+// does, so that packets of other buildings do not wait behind them.
+type shaken struct {
+	tunnel   *Tunnel
+	datagram []byte
+	from     netip.AddrPort
+}
+
+func (x *Exchange) handOver(s shaken) {
+	select {
+	case x.handshakes <- s:
+	default:
+		s.tunnel.route.wall.dropped.Add(1)
+		x.count.queueFull.Add(1)
+	}
+}
+
+// shake works on handshake messages until the exchange is closed.
+func (x *Exchange) shake() error {
+	for {
+		select {
+		case s := <-x.handshakes:
+			s.tunnel.receive(time.Now(), s.datagram, s.from)
+		case <-x.closing:
+			return nil
+		}
+	}
 }
 
 // initiation finds the tunnels for a handshake initiation, which carries no
@@ -133,7 +165,7 @@ func (r *receiver) ofCaller(now time.Time, id *identity, datagram []byte, from n
 		}
 		return
 	}
-	peer, ok := initiator(id.private, id.public, datagram)
+	peer, ok := wireguard.Caller(wireguard.Secret(id.private), id.public, datagram)
 	if ok {
 		x.mu.RLock()
 		r.routes = x.demux.callers(r.routes, id, peer)

@@ -2,26 +2,48 @@ package tunnel
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // The methods of this file change a tunnel while it runs; its session goes on.
 // They wait for no network. After Close they return net.ErrClosed.
+
+// SetEndpoint tells where the router listens and sends to it at once: a
+// keepalive when the session holds, an initiation when not. Setting the same
+// address again is a way to try at once. A router that calls from elsewhere
+// later is followed there. It returns net.ErrClosed after Close, and ErrNoSocket
+// when the exchange has no socket of the address's family.
+func (t *Tunnel) SetEndpoint(addr netip.AddrPort) error { return t.setEndpoints(addr, nil) }
+
+func (t *Tunnel) setEndpoints(addr netip.AddrPort, others []netip.AddrPort) error {
+	addr = unmap(addr)
+	if !reachable(addr.Addr()) || addr.Port() == 0 {
+		return fmt.Errorf("endpoint %v: want the address and port of one host", addr)
+	}
+	if t.x.socket(addr) == nil {
+		return fmt.Errorf("endpoint %v: %w", addr, ErrNoSocket)
+	}
+	return t.change("set endpoint", func(time.Time) bool {
+		if others != nil {
+			t.others = others
+		}
+		t.end.SetEndpoint(addr)
+		return true
+	})
+}
 
 // SetPresharedKey changes the preshared key; the zero key removes it. The session
 // goes on with the keys that it has, and the next handshake, two minutes after the
 // last one at the latest, wants the new one from the router (WireGuard paper §5.2).
 // Without a session a handshake is tried at once.
 func (t *Tunnel) SetPresharedKey(key PresharedKey) error {
-	err := t.change(fmt.Sprintf("preshared_key=%s\n", uapi(key)))
-	if err != nil {
-		return fmt.Errorf("set preshared key: %w", err)
-	}
-	return nil
+	return t.change("set preshared key", func(time.Time) bool {
+		t.end.SetPresharedKey(wireguard.Secret(key))
+		return true
+	})
 }
 
 // SetKeepalive changes the interval of persistent keepalives: whole seconds from
@@ -30,11 +52,10 @@ func (t *Tunnel) SetKeepalive(interval time.Duration) error {
 	if interval < 0 || interval > maxKeepalive || interval%time.Second != 0 {
 		return &ConfigError{Field: "PersistentKeepalive", Problem: fmt.Sprintf("is %v", interval), Want: keepaliveWant}
 	}
-	t.keepalive.Store(int64(interval))
-	if err := t.change(""); err != nil {
-		return fmt.Errorf("set keepalive: %w", err)
-	}
-	return nil
+	return t.change("set keepalive", func(now time.Time) bool {
+		t.end.SetKeepalive(now, interval)
+		return true
+	})
 }
 
 // SetAllowedIPs changes the networks behind the router, as in Config. Those that
@@ -48,43 +69,9 @@ func (t *Tunnel) SetAllowedIPs(networks []netip.Prefix) error {
 			return &ConfigError{Field: "AllowedIPs", Problem: problem, Want: networkWant}
 		}
 	}
-	t.allowedMu.Lock()
-	defer t.allowedMu.Unlock()
 	allowed := masked(networks)
-	var change strings.Builder
-	for _, p := range allowed {
-		fmt.Fprintf(&change, "allowed_ip=%s\n", p)
-	}
-	for _, p := range t.allowed {
-		if !slices.Contains(allowed, p) {
-			fmt.Fprintf(&change, "allowed_ip=-%s\n", p)
-		}
-	}
-	if err := t.change(change.String()); err != nil {
-		return fmt.Errorf("set allowed IPs: %w", err)
-	}
-	t.allowed = allowed
-	return nil
-}
-
-// change changes the peer and lets the device send. A router whose endpoint is not
-// known yet has to call first.
-func (t *Tunnel) change(lines string) error {
-	if !t.hold() {
-		return net.ErrClosed
-	}
-	defer t.prods.Done()
-	if !t.Endpoint().IsValid() {
-		return t.device.IpcSet(fmt.Sprintf("public_key=%s\nupdate_only=true\n%s", uapi(t.peer), lines))
-	}
-	return t.prod(lines)
-}
-
-// masked returns the networks without host bits.
-func masked(networks []netip.Prefix) []netip.Prefix {
-	all := make([]netip.Prefix, 0, len(networks))
-	for _, p := range networks {
-		all = append(all, p.Masked())
-	}
-	return all
+	return t.change("set allowed IPs", func(time.Time) bool {
+		t.allowed = allowed
+		return true
+	})
 }

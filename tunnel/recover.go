@@ -3,8 +3,8 @@ package tunnel
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"time"
 )
 
 // The methods of this file help a tunnel whose router has gone silent. They wait
@@ -20,38 +20,21 @@ const maxRaced = 4
 // 5 s at most, whoever asks (REKEY_TIMEOUT, paper §6.4). While nobody knows where
 // the router is, Renew does nothing.
 func (t *Tunnel) Renew() error {
-	if !t.hold() {
-		return fmt.Errorf("renew keys: %w", net.ErrClosed)
-	}
-	defer t.prods.Done()
-	if !t.Endpoint().IsValid() {
-		return nil
-	}
-	if err := t.held.SendHandshakeInitiation(false); err != nil {
-		return fmt.Errorf("renew keys: %w", err)
-	}
-	return nil
+	return t.change("renew keys", func(now time.Time) bool {
+		t.end.Renew(now)
+		return false
+	})
 }
 
 // Restart begins anew, as if the tunnel had been closed and opened again: keys,
-// timers and queues are given up, and where the router is known, it is called. The
-// tun.Device stays, and so does all that uses it. It must not be called together
-// with Close.
+// timers and what waits are given up, and where the router is known, it is called. The
+// device stays, and so does all that uses it.
 func (t *Tunnel) Restart() error {
-	if !t.hold() {
-		return fmt.Errorf("restart: %w", net.ErrClosed)
-	}
-	defer t.prods.Done()
-	if err := errors.Join(t.device.Down(), t.device.Up()); err != nil {
-		return fmt.Errorf("restart: %w", err)
-	}
-	if !t.Endpoint().IsValid() {
-		return nil
-	}
-	if err := t.prod(""); err != nil {
-		return fmt.Errorf("restart: %w", err)
-	}
-	return nil
+	return t.change("restart", func(time.Time) bool {
+		t.end.Reset()
+		t.handshake.InitiatingSince = time.Time{}
+		return true
+	})
 }
 
 // Race is SetEndpoint with several addresses of one router, such as those that its
@@ -73,11 +56,5 @@ func (t *Tunnel) Race(addrs []netip.AddrPort) error {
 		}
 		return fmt.Errorf("endpoint %v: %w", addrs[0], ErrNoSocket)
 	}
-	others := raced[1:]
-	t.bind.others.Store(&others)
-	if err := t.SetEndpoint(raced[0]); err != nil {
-		t.bind.others.Store(nil)
-		return err
-	}
-	return nil
+	return t.setEndpoints(raced[0], raced[1:])
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // A router that restarted has lost its keys. Renew brings new ones in one round
@@ -71,7 +73,7 @@ func TestRace(t *testing.T) {
 		b := openBuilding(t, g.Exchange, cfg)
 		called := map[netip.AddrPort]int{}
 		n.lose(func(_, to netip.AddrPort, b []byte) bool {
-			if messageType(b) == typeInitiation {
+			if wireguard.MessageType(b) == wireguard.Initiation {
 				called[to]++
 			}
 			return false

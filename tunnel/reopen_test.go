@@ -79,7 +79,7 @@ func TestReopenUnderTraffic(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if s := ours.Stats(); s.Tunnels != 0 || s.Indices != 0 {
+	if s := ours.Stats(); s.Tunnels != 0 || len(ours.demux.index) != 0 {
 		t.Errorf("after closing all: %+v", s)
 	}
 	if err := town.Close(); err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // A socket that fails is opened anew at the same port, and the tunnels over it go on,
@@ -228,8 +230,8 @@ func BenchmarkSocket(b *testing.B) {
 func TestNobodyIsAtPortZero(t *testing.T) {
 	x := NewExchange(zerolog.Nop())
 	r := receiver{x: x}
-	data := make([]byte, minSizeTransport)
-	data[0] = typeTransport
+	data := make([]byte, 32)
+	data[0] = wireguard.Transport
 	r.receive(data, netip.MustParseAddrPort("203.0.113.1:0"))
 	r.receive(data, netip.MustParseAddrPort("203.0.113.1:1"))
 	if s := x.Stats(); s.Malformed != 1 || s.UnknownIndex != 1 {

@@ -29,7 +29,7 @@ const (
 // for concurrent use.
 type wall struct {
 	packets, bytes *rate.Limiter
-	dropped        atomic.Uint64 // what was refused here or by the inbox
+	dropped        atomic.Uint64 // what was refused here, or found no room
 }
 
 func (w *wall) init() {
@@ -64,4 +64,4 @@ func (w *wall) set(now time.Time, l Limits) {
 
 // SetLimits changes what the building may send. What exceeds it is dropped before it
 // is decrypted, and counted in Counters.RxDropped.
-func (t *Tunnel) SetLimits(l Limits) { t.bind.route.wall.set(time.Now(), l) }
+func (t *Tunnel) SetLimits(l Limits) { t.route.wall.set(time.Now(), l) }

@@ -65,7 +65,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	defer httpListener.Close() // as above
 
-	g, err := openGateway(ctx, &serveCmd{DataDir: filepath.Join(dir, "data"), TunnelListen: "127.0.0.1:0", TrimBuffers: true}, zerolog.Nop())
+	g, err := openGateway(ctx, &serveCmd{DataDir: filepath.Join(dir, "data"), TunnelListen: "127.0.0.1:0"}, zerolog.Nop())
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: c.TunnelListen, KeepBuffers: !c.TrimBuffers, Log: log})
+	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: c.TunnelListen, Log: log})
 	if err != nil {
 		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
 	}

@@ -48,10 +48,7 @@ func TestScripts(t *testing.T) {
 			"no-secret":  noSecret,
 			"no-key-of":  noKeyOf,
 			"wait-other": waitOther,
-			"all-cpus":   allCPUs,
-			"quit":       quit,
 
-			"encryption-workers": encryptionWorkers,
 		},
 	})
 }

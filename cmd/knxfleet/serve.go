@@ -31,9 +31,6 @@ type serveCmd struct {
 
 	keysetFlags
 
-	AffinityStart bool `negatable:"" default:"true" help:"Start on one CPU, then use all: a tunnel costs the same however many CPUs there are (Linux)."`
-	TrimBuffers   bool `negatable:"" default:"true" help:"Give the memory of WireGuard's message buffers back while they wait (Linux)."`
-
 	DebugListen string `help:"Loopback address of Go's profiles (net/http/pprof); none unless given." placeholder:"ADDR"`
 
 	Insecure  bool   `help:"Serve the API beyond this machine without TLS and authentication."`
@@ -44,9 +41,6 @@ type serveCmd struct {
 // Run is the gateway.
 func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err error) {
 	log := c.logger(s)
-	if c.AffinityStart {
-		ctx = startOnOneCPU(ctx, log)
-	}
 	tuneCollector()
 	if err := c.journalFlags.validate(); err != nil {
 		return err

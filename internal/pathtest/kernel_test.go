@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/knxfleet/knxfleet/internal/simulator/responder"
 	"github.com/knxfleet/knxfleet/netstack"
 	"github.com/knxfleet/knxfleet/tunnel"
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // kernelBase keeps this rig apart from the table's.
@@ -50,8 +50,8 @@ func TestSimulatedRouterMeetsTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	router := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), kernelBase+1)
-	side := &simulatedSide{stack: stack, responder: responder.New(responder.Config{
-		PrivateKey: responder.Secret(config.PrivateKey), Peer: config.Peer, PresharedKey: responder.Secret(config.PresharedKey), Endpoint: router,
+	side := &simulatedSide{stack: stack, responder: wireguard.New(wireguard.Config{
+		PrivateKey: wireguard.Secret(config.PrivateKey), Peer: config.Peer, PresharedKey: wireguard.Secret(config.PresharedKey), Endpoint: router,
 	}, nil)}
 	side.run(t)
 	for _, to := range []string{"10.200.0.1", "192.168.1.3", "192.168.1.10"} {
@@ -78,7 +78,7 @@ type simulatedSide struct {
 	stack *netstack.Stack
 
 	mu        sync.Mutex
-	responder *responder.Responder
+	responder *wireguard.End
 	conn      *net.UDPConn
 }
 
@@ -120,7 +120,7 @@ func (s *simulatedSide) outward() {
 			return
 		}
 		s.mu.Lock()
-		s.send(s.responder.Send(time.Now(), buffer[0][:sizes[0]]))
+		s.send(s.responder.Send(time.Now(), nil, buffer[0][:sizes[0]]))
 		s.mu.Unlock()
 	}
 }

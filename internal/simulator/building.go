@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
-	"github.com/knxfleet/knxfleet/internal/simulator/responder"
+	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
 // The network of every building, as at most people's homes and offices.
@@ -42,7 +42,7 @@ type Building struct {
 	// LANDown cuts the router off from its LAN.
 	LANDown bool
 
-	router     *responder.Responder
+	router     *wireguard.End
 	gatewayKey [32]byte // the private key that its wg-quick file gives the gateway
 	preshared  [32]byte
 	routerKey  [32]byte // public
@@ -74,8 +74,8 @@ func newBuilding(cfg *Config, number int, outside netip.AddrPort, random io.Read
 		calls:      cfg.Gateway.IsValid(),
 		place:      -1,
 	}
-	gateway := responder.New(responder.Config{PrivateKey: b.gatewayKey}, random)
-	b.router = responder.New(responder.Config{
+	gateway := wireguard.New(wireguard.Config{PrivateKey: b.gatewayKey}, random)
+	b.router = wireguard.New(wireguard.Config{
 		PrivateKey:   keyOf(cfg.Seed, "router", number),
 		Peer:         gateway.PublicKey(),
 		PresharedKey: b.preshared,
@@ -112,10 +112,10 @@ func (b *Building) WGQuick() string {
 }
 
 // Router is what happened at the building's WireGuard router.
-func (b *Building) Router() responder.Stats { return b.router.Stats() }
+func (b *Building) Router() wireguard.Stats { return b.router.Stats() }
 
 // ClockAhead makes the router believe that the gateway called it at that time,
-// which may be in the future: see responder.Responder.Advance.
+// which may be in the future: see wireguard.End.Advance.
 func (b *Building) ClockAhead(of time.Time) { b.router.Advance(of) }
 
 // receive takes a datagram from outside and returns what goes back at once.
@@ -205,7 +205,7 @@ func (b *Building) sendInner(now time.Time, inner []byte, send func(to netip.Add
 	if now.Before(b.offUntil) {
 		return
 	}
-	if datagram, to, ok := b.router.Send(now, inner); ok {
+	if datagram, to, ok := b.router.Send(now, nil, inner); ok {
 		send(to, datagram)
 	}
 }

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"bytes"
@@ -64,11 +64,11 @@ func routerCalls(psk Secret) setup {
 	return s
 }
 
-// wire joins a wireguard-go device and a Responder in memory. It runs the
-// Responder as a simulator does: from one goroutine and with one timer.
+// wire joins a wireguard-go device and an End in memory. It runs the
+// End as a simulator does: from one goroutine and with one timer.
 type wire struct {
 	t        *testing.T
-	router   *Responder
+	router   *End
 	do       chan func() // for the goroutine that owns router
 	toRouter chan datagram
 	stop     chan struct{}
@@ -146,20 +146,20 @@ func (w *wire) run() {
 }
 
 // ask runs f where the router may be touched.
-func (w *wire) ask(f func(r *Responder)) {
+func (w *wire) ask(f func(r *End)) {
 	finished := make(chan struct{})
 	w.do <- func() { f(w.router); close(finished) }
 	<-finished
 }
 
 func (w *wire) stats() (s Stats) {
-	w.ask(func(r *Responder) { s = r.Stats() })
+	w.ask(func(r *End) { s = r.Stats() })
 	return s
 }
 
 // initiate makes the router call.
 func (w *wire) initiate() (ok bool) {
-	w.ask(func(r *Responder) {
+	w.ask(func(r *End) {
 		var b []byte
 		var to netip.AddrPort
 		if b, to, ok = r.Initiate(time.Now()); ok {
@@ -171,10 +171,10 @@ func (w *wire) initiate() (ok bool) {
 
 // sendFromRouter reports whether there was a session to send with.
 func (w *wire) sendFromRouter(payload string) (ok bool) {
-	w.ask(func(r *Responder) {
+	w.ask(func(r *End) {
 		var b []byte
 		var to netip.AddrPort
-		if b, to, ok = r.Send(time.Now(), packet(lanIP, tunnelIP, payload)); ok {
+		if b, to, ok = r.Send(time.Now(), nil, packet(lanIP, tunnelIP, payload)); ok {
 			w.toGateway(to, b)
 		}
 	})
@@ -187,7 +187,7 @@ func (w *wire) sendFromGateway(payload string) { w.gw.toPeer <- packet(tunnelIP,
 func (w *wire) pass(toRouter bool, b []byte) (arrives [][]byte, gw *gateway, at netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.messages[toRouter][messageType(b)]++
+	w.messages[toRouter][MessageType(b)]++
 	arrives = [][]byte{bytes.Clone(b)}
 	if w.filter != nil {
 		arrives = w.filter(toRouter, arrives[0])

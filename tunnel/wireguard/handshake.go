@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"bytes"
@@ -16,9 +16,9 @@ type call struct {
 }
 
 // handshake begins one run of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s (§5.4).
-func (r *Responder) handshake(initiator bool) (*noise.HandshakeState, error) {
+func (r *End) handshake(initiator bool) (*noise.HandshakeState, error) {
 	cfg := noise.Config{
-		CipherSuite:           noise.NewCipherSuite(&curve{static: r.private}, noise.CipherChaChaPoly, noise.HashBLAKE2s),
+		CipherSuite:           noise.NewCipherSuite(&curve{end: r}, noise.CipherChaChaPoly, noise.HashBLAKE2s),
 		Random:                r.random,
 		Pattern:               noise.HandshakeIK,
 		Initiator:             initiator,
@@ -35,8 +35,8 @@ func (r *Responder) handshake(initiator bool) (*noise.HandshakeState, error) {
 
 // answer takes an initiation and gives the response. The new session is not
 // used for sending before the peer has used it (§5.4.6).
-func (r *Responder) answer(now time.Time, from netip.AddrPort, initiation []byte) ([]byte, bool) {
-	if !signed(initiation, r.public) {
+func (r *End) answer(now time.Time, from netip.AddrPort, initiation []byte) ([]byte, bool) {
+	if !ValidMAC1(MAC1Key(r.public), initiation) {
 		return nil, false
 	}
 	state, err := r.handshake(false)
@@ -54,7 +54,7 @@ func (r *Responder) answer(now time.Time, from netip.AddrPort, initiation []byte
 
 	index := r.newIndex()
 	response := make([]byte, atResponse, sizeResponse)
-	binary.LittleEndian.PutUint32(response, typeResponse)
+	binary.LittleEndian.PutUint32(response, Response)
 	binary.LittleEndian.PutUint32(response[atSender:], index)
 	copy(response[atAnswered:], initiation[atSender:][:sizeIndex])
 	response, receive, send, err := state.WriteMessage(response, nil)
@@ -68,18 +68,18 @@ func (r *Responder) answer(now time.Time, from netip.AddrPort, initiation []byte
 	r.next, r.previous = k, nil
 	r.heard(now, from, false)
 	r.sent(now, false)
-	return sign(response, r.cfg.Peer), true
+	return r.sign(now, response), true
 }
 
 // initiate makes an initiation. It replaces one that is still unanswered.
-func (r *Responder) initiate(now time.Time) ([]byte, bool) {
+func (r *End) initiate(now time.Time) ([]byte, bool) {
 	state, err := r.handshake(true)
 	if err != nil {
 		return nil, false
 	}
 	index := r.newIndex()
 	initiation := make([]byte, atInitiation, sizeInitiation)
-	binary.LittleEndian.PutUint32(initiation, typeInitiation)
+	binary.LittleEndian.PutUint32(initiation, Initiation)
 	binary.LittleEndian.PutUint32(initiation[atSender:], index)
 	stamp := timestampOf(now)
 	initiation, _, _, err = state.WriteMessage(initiation, stamp[:])
@@ -90,13 +90,13 @@ func (r *Responder) initiate(now time.Time) ([]byte, bool) {
 	r.called = now
 	r.stats.Calls++
 	r.sent(now, false)
-	return sign(initiation, r.cfg.Peer), true
+	return r.sign(now, initiation), true
 }
 
 // agree takes the response to our initiation and gives the empty message that
 // confirms the session to the peer.
-func (r *Responder) agree(now time.Time, from netip.AddrPort, response []byte) ([]byte, bool) {
-	if r.call == nil || r.call.index != binary.LittleEndian.Uint32(response[atAnswered:]) || !signed(response, r.public) {
+func (r *End) agree(now time.Time, from netip.AddrPort, response []byte) ([]byte, bool) {
+	if r.call == nil || r.call.index != binary.LittleEndian.Uint32(response[atAnswered:]) || !ValidMAC1(MAC1Key(r.public), response) {
 		return nil, false
 	}
 	// A response that does not fit leaves the call waiting for one that does.
@@ -112,23 +112,24 @@ func (r *Responder) agree(now time.Time, from netip.AddrPort, response []byte) (
 		// what we sent with.
 		r.previous, r.next = r.next, nil
 	}
-	r.established()
+	r.established(now)
 	r.heard(now, from, false)
 	r.sent(now, false)
 	r.stats.Keepalives++
-	return k.seal(nil), true
+	return k.seal(nil, nil), true
 }
 
 // established ends what was under way to get a session.
-func (r *Responder) established() {
+func (r *End) established(now time.Time) {
 	r.stats.Handshakes++
-	r.call = nil
+	r.call, r.held = nil, false
 	r.disarm(timerCall)
+	r.arm(timerErase, now.Add(eraseAfter))
 }
 
 // newIndex gives the next receiver index. 256 of them suffice: at most three
 // sessions and one call are alive.
-func (r *Responder) newIndex() uint32 {
+func (r *End) newIndex() uint32 {
 	r.indices++
 	return r.cfg.Index&^0xff | uint32(r.indices)
 }

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// These tests hold the Responder against wireguard-go.
+// These tests hold the End against wireguard-go.
 
 // both runs a test with either end calling, with and without a preshared key.
 func both(t *testing.T, test func(t *testing.T, s setup)) {
@@ -52,8 +52,8 @@ func TestPackets(t *testing.T) {
 		if got := w.atRouter(); !slices.Equal(got, []string{"six"}) {
 			t.Errorf("the router received %q over IPv6", got)
 		}
-		w.ask(func(r *Responder) {
-			b, to, ok := r.Send(time.Now(), packet6("2001:db8::3", "2001:db8::201", "six"))
+		w.ask(func(r *End) {
+			b, to, ok := r.Send(time.Now(), nil, packet6("2001:db8::3", "2001:db8::201", "six"))
 			if !ok || len(b) != 16+48+16 {
 				t.Errorf("43 bytes became a datagram of %d, ok %v", len(b), ok)
 			}
@@ -127,11 +127,11 @@ func TestWrongKeys(t *testing.T) {
 					if st.Handshakes != 0 || st.Received != 0 {
 						t.Errorf("%+v", st)
 					}
-					if caller == "gateway" && w.sent(true, typeInitiation) < 10 {
-						t.Errorf("the gateway called %d times", w.sent(true, typeInitiation))
+					if caller == "gateway" && w.sent(true, Initiation) < 10 {
+						t.Errorf("the gateway called %d times", w.sent(true, Initiation))
 					}
-					if caller == "router" && s.router.Peer != [32]byte{} && w.sent(false, typeInitiation) < 10 {
-						t.Errorf("the router called %d times", w.sent(false, typeInitiation))
+					if caller == "router" && s.router.Peer != [32]byte{} && w.sent(false, Initiation) < 10 {
+						t.Errorf("the router called %d times", w.sent(false, Initiation))
 					}
 				})
 			})
@@ -148,7 +148,7 @@ func TestRekey(t *testing.T) {
 			time.Sleep(time.Second)
 			w.exchange(fmt.Sprint(second))
 		}
-		calls := map[bool]int{true: w.sent(true, typeInitiation), false: w.sent(false, typeInitiation)}
+		calls := map[bool]int{true: w.sent(true, Initiation), false: w.sent(false, Initiation)}
 		ours := s.router.Endpoint.IsValid()
 		if calls[!ours] != 5 || calls[ours] != 0 {
 			t.Errorf("%d calls by the gateway and %d by the router", calls[true], calls[false])
@@ -181,7 +181,7 @@ func TestOneWayTraffic(t *testing.T) {
 			if len(got) != 600 {
 				t.Errorf("%s: %d packets arrived", sender, len(got))
 			}
-			if calls := w.sent(true, typeInitiation) + w.sent(false, typeInitiation); calls < 4 || calls > 5 {
+			if calls := w.sent(true, Initiation) + w.sent(false, Initiation); calls < 4 || calls > 5 {
 				t.Errorf("%s: %d handshakes in ten minutes", sender, calls)
 			}
 		}
@@ -203,7 +203,7 @@ func TestSilenceAfterAPacket(t *testing.T) {
 				}
 			}
 			time.Sleep(25 * time.Second)
-			if calls := w.sent(true, typeInitiation) + w.sent(false, typeInitiation); calls != 1 {
+			if calls := w.sent(true, Initiation) + w.sent(false, Initiation); calls != 1 {
 				t.Errorf("after packets from the %s: %d handshakes", sender, calls)
 			}
 		}
@@ -216,12 +216,12 @@ func TestKeepalive(t *testing.T) {
 		w := establish(t, gatewayCalls(Secret{}))
 		time.Sleep(time.Minute)
 		w.settle()
-		before := w.sent(false, typeTransport)
+		before := w.sent(false, Transport)
 		time.Sleep(time.Hour)
-		if after := w.sent(false, typeTransport); after != before {
+		if after := w.sent(false, Transport); after != before {
 			t.Errorf("%d messages from an idle router", after-before)
 		}
-		w.ask(func(r *Responder) {
+		w.ask(func(r *End) {
 			if at, ok := r.Deadline(); ok {
 				t.Errorf("an idle router has a deadline in %v", time.Until(at))
 			}

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 const (
 	windowBlocks = 16                      // of 64 counters each, as a ring

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What happens to a session of a Responder and wireguard-go when the network or
+// What happens to a session of an End and wireguard-go when the network or
 // one of the ends misbehaves.
 
 func TestRoaming(t *testing.T) {
@@ -32,14 +32,14 @@ func TestNetworkCut(t *testing.T) {
 		w.tamper(func(bool, []byte) [][]byte { return nil })
 		w.sendFromRouter("lost")
 		time.Sleep(14 * time.Second)
-		if n := w.sent(false, typeInitiation); n != 1 {
+		if n := w.sent(false, Initiation); n != 1 {
 			t.Errorf("%d calls before 15 s of silence", n)
 		}
 		time.Sleep(10 * time.Minute)
 		if w.sendFromRouter("lost") {
 			t.Error("a dead session is used")
 		}
-		if n := w.sent(false, typeInitiation); n < 80 || n > 121 {
+		if n := w.sent(false, Initiation); n < 80 || n > 121 {
 			t.Errorf("%d calls in ten minutes", n)
 		}
 		w.tamper(nil)
@@ -71,7 +71,7 @@ func TestReplay(t *testing.T) {
 		w.exchange("last")
 		w.tamper(nil)
 
-		before, replies := w.stats(), w.sent(false, typeResponse)
+		before, replies := w.stats(), w.sent(false, Response)
 		for _, b := range recorded {
 			w.inject(movedAddr, b)
 		}
@@ -85,7 +85,7 @@ func TestReplay(t *testing.T) {
 		if after.Replayed == before.Replayed {
 			t.Error("none was found to be a replay")
 		}
-		if n := w.sent(false, typeResponse); n != replies {
+		if n := w.sent(false, Response); n != replies {
 			t.Errorf("%d replies to replays", n-replies)
 		}
 		w.exchange("after") // answered at the true address
@@ -147,7 +147,7 @@ func TestRestart(t *testing.T) {
 	both(t, func(t *testing.T, s setup) {
 		w := establish(t, s)
 		time.Sleep(time.Second)
-		w.ask(func(r *Responder) { r.Restart() })
+		w.ask(func(r *End) { r.Restart() })
 		if w.sendFromRouter("lost") {
 			t.Fatal("a session outlived the power cut")
 		}
@@ -194,12 +194,12 @@ func TestGatewayRestarts(t *testing.T) {
 // Each message of the handshake is lost once, or comes twice.
 func TestHandshakeLossAndDuplication(t *testing.T) {
 	both(t, func(t *testing.T, s setup) {
-		for _, lost := range []uint32{typeInitiation, typeResponse, typeTransport} {
+		for _, lost := range []uint32{Initiation, Response, Transport} {
 			for _, copies := range []int{0, 2} {
 				w := connect(t, s)
 				done := false
 				w.tamper(func(_ bool, b []byte) [][]byte {
-					if messageType(b) != lost || done {
+					if MessageType(b) != lost || done {
 						return [][]byte{b}
 					}
 					done = true
@@ -240,7 +240,7 @@ func TestSessionExpires(t *testing.T) {
 		began := time.Now()
 		var last []byte
 		w.tamper(func(toRouter bool, b []byte) [][]byte {
-			if messageType(b) != typeTransport {
+			if MessageType(b) != Transport {
 				return nil
 			}
 			if toRouter {
@@ -253,7 +253,7 @@ func TestSessionExpires(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		w.tamper(func(toRouter bool, b []byte) [][]byte {
-			if toRouter && messageType(b) == typeTransport {
+			if toRouter && MessageType(b) == Transport {
 				last = slices.Clone(b)
 			}
 			return nil
@@ -291,14 +291,14 @@ func TestUnansweredCall(t *testing.T) {
 		}
 		for time.Since(began) < 10*time.Minute {
 			time.Sleep(100 * time.Millisecond)
-			if n := w.sent(false, typeInitiation); n > len(at)+1 {
+			if n := w.sent(false, Initiation); n > len(at)+1 {
 				at = append(at, time.Since(began))
 			}
 		}
 		if len(at) < 15 || len(at) > 18 || at[len(at)-1] > rekeyAttempts {
 			t.Errorf("called again after %v", at)
 		}
-		if w.sent(true, typeInitiation) != 0 {
+		if w.sent(true, Initiation) != 0 {
 			t.Error("the gateway called although it does not know where")
 		}
 		// Something to send begins it anew.
@@ -348,8 +348,8 @@ func TestForgedSource(t *testing.T) {
 		copied[len(copied)-1] ^= 1
 		w.inject(movedAddr, copied)
 		w.settle()
-		w.ask(func(r *Responder) {
-			if _, to, ok := r.Send(time.Now(), packet(lanIP, tunnelIP, "x")); !ok || to != gatewayAddr {
+		w.ask(func(r *End) {
+			if _, to, ok := r.Send(time.Now(), nil, packet(lanIP, tunnelIP, "x")); !ok || to != gatewayAddr {
 				t.Errorf("sent to %v", to)
 			}
 		})

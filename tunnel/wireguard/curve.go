@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"bytes"
@@ -29,7 +29,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 // bytes, and to read one costs as much as to use it; so the two of this
 // handshake are kept as read. That halves the cost of a handshake.
 type curve struct {
-	static, ephemeral *ecdh.PrivateKey
+	end       *End
+	ephemeral *ecdh.PrivateKey
 }
 
 // GenerateKeypair makes the ephemeral key. It reads the bytes itself because
@@ -47,17 +48,25 @@ func (c *curve) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
 	return keypairOf(key), nil
 }
 
-// DH refuses points of low order.
+// DH refuses points of low order. What the two static keys agree on is computed once.
 func (c *curve) DH(private, public []byte) ([]byte, error) {
+	ours := c.end.private
+	if c.ephemeral != nil && bytes.Equal(private, c.ephemeral.Bytes()) {
+		ours = c.ephemeral
+	}
+	ofStatics := ours == c.end.private && bytes.Equal(public, c.end.cfg.Peer[:])
+	if ofStatics && c.end.shared != nil {
+		return c.end.shared, nil
+	}
 	theirs, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
 		return nil, err
 	}
-	ours := c.static
-	if c.ephemeral != nil && bytes.Equal(private, c.ephemeral.Bytes()) {
-		ours = c.ephemeral
+	secret, err := ours.ECDH(theirs)
+	if err == nil && ofStatics {
+		c.end.shared = secret
 	}
-	return ours.ECDH(theirs)
+	return secret, err
 }
 
 func (c *curve) DHLen() int     { return keySize }

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// These tests let a Responder play the gateway as well; that it speaks
+// These tests let an End play the gateway as well; that it speaks
 // WireGuard is shown elsewhere.
 
 var start = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
@@ -22,13 +22,13 @@ var start = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 func repeatable() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 
 // pairOf makes both ends without a session.
-func pairOf(psk Secret) (router, gateway *Responder) {
+func pairOf(psk Secret) (router, gateway *End) {
 	s := gatewayCalls(psk)
 	return New(s.router, repeatable()), New(s.gateway, repeatable())
 }
 
 // shake makes a session and confirms it.
-func shake(t testing.TB, now time.Time, router, gateway *Responder) {
+func shake(t testing.TB, now time.Time, router, gateway *End) {
 	t.Helper()
 	call, _, ok := gateway.Initiate(now)
 	if !ok {
@@ -37,7 +37,7 @@ func shake(t testing.TB, now time.Time, router, gateway *Responder) {
 	response := router.Receive(now, gatewayAddr, call).Reply
 	confirmation := gateway.Receive(now, routerAddr, response).Reply
 	router.Receive(now, gatewayAddr, confirmation)
-	if _, _, ok := router.Send(now, packet(lanIP, tunnelIP, "x")); !ok {
+	if _, _, ok := router.Send(now, nil, packet(lanIP, tunnelIP, "x")); !ok {
 		t.Fatal("no session")
 	}
 }
@@ -84,7 +84,7 @@ func TestEmptyMessagesAreCounted(t *testing.T) {
 	if st := router.Stats(); st.Heard != 1 || st.Received != 0 {
 		t.Errorf("after the confirmation of a session: %+v", st)
 	}
-	datagram, _, _ := gateway.Send(start, packet(tunnelIP, lanIP, "x"))
+	datagram, _, _ := gateway.Send(start, nil, packet(tunnelIP, lanIP, "x"))
 	router.Receive(start, gatewayAddr, datagram)
 	if st := router.Stats(); st.Heard != 1 || st.Received != 1 {
 		t.Errorf("after a packet: %+v", st)
@@ -96,7 +96,7 @@ func TestUnconfirmedSession(t *testing.T) {
 	router, gateway := pairOf(psk)
 	call, _, _ := gateway.Initiate(start)
 	router.Receive(start, gatewayAddr, call)
-	if _, _, ok := router.Send(start, packet(lanIP, tunnelIP, "x")); ok || router.Stats().Handshakes != 0 {
+	if _, _, ok := router.Send(start, nil, packet(lanIP, tunnelIP, "x")); ok || router.Stats().Handshakes != 0 {
 		t.Error("a session that nobody has confirmed is used")
 	}
 }
@@ -127,7 +127,7 @@ func TestInnerPackets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			router, gateway := pairOf(Secret{})
 			shake(t, start, router, gateway)
-			b, _, _ := gateway.Send(start, c.inner)
+			b, _, _ := gateway.Send(start, nil, c.inner)
 			result := router.Receive(start, gatewayAddr, b)
 			if len(result.Packet) != c.want || (result.Packet == nil) != (c.want == 0) {
 				t.Errorf("%d bytes, want %d", len(result.Packet), c.want)
@@ -150,11 +150,11 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// memory returns the heap bytes of a Responder with two sessions.
+// memory returns the heap bytes of an End with two sessions.
 func memory(t testing.TB, n int) uint64 {
 	random := repeatable()
 	s := gatewayCalls(psk)
-	routers := make([]*Responder, n)
+	routers := make([]*End, n)
 	before := heap()
 	for i := range routers {
 		routers[i] = New(s.router, random)
@@ -180,13 +180,13 @@ func TestAllocations(t *testing.T) {
 	router, gateway := pairOf(Secret{})
 	shake(t, start, router, gateway)
 	inner := packet(lanIP, tunnelIP, strings.Repeat("x", 60))
-	if n := testing.AllocsPerRun(100, func() { router.Send(start, inner) }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { router.Send(start, nil, inner) }); n > 1 {
 		t.Errorf("Send allocates %v times", n)
 	}
 	const runs = 100
 	datagrams := make([][]byte, runs+1)
 	for i := range datagrams {
-		datagrams[i], _, _ = gateway.Send(start, packet(tunnelIP, lanIP, "x"))
+		datagrams[i], _, _ = gateway.Send(start, nil, packet(tunnelIP, lanIP, "x"))
 	}
 	i := 0
 	if n := testing.AllocsPerRun(runs, func() {
@@ -225,12 +225,12 @@ func FuzzReceive(f *testing.F) {
 			b = gateway.Receive(now, routerAddr, call).Reply
 			free = func(i int) bool { return i >= sizeResponse-sizeMAC }
 		case 2: // a packet
-			b, _, _ = gateway.Send(now, packet(tunnelIP, lanIP, "text"))
+			b, _, _ = gateway.Send(now, nil, packet(tunnelIP, lanIP, "text"))
 		case 3: // a keepalive, also the confirmation of a new session
 			call, _, _ := gateway.Initiate(now)
 			b = gateway.Receive(now, routerAddr, router.Receive(now, gatewayAddr, call).Reply).Reply
 		case 4: // a cookie: 64 bytes that are ignored
-			b = append([]byte{typeCookie, 0, 0, 0}, make([]byte, sizeCookie-4)...)
+			b = append([]byte{Cookie, 0, 0, 0}, make([]byte, sizeCookie-4)...)
 			free = func(int) bool { return true }
 		}
 		whole := bytes.Clone(b)
@@ -257,10 +257,10 @@ func FuzzReceive(f *testing.F) {
 			t.Fatalf("a true datagram had no effect: %+v", after)
 		}
 		// The session goes on.
-		if _, _, ok := router.Send(now, packet(lanIP, tunnelIP, "x")); !ok {
+		if _, _, ok := router.Send(now, nil, packet(lanIP, tunnelIP, "x")); !ok {
 			t.Fatal("the session is lost")
 		}
-		b, _, _ = gateway.Send(now, packet(tunnelIP, lanIP, "text"))
+		b, _, _ = gateway.Send(now, nil, packet(tunnelIP, lanIP, "text"))
 		if got := router.Receive(now, gatewayAddr, b).Packet; got == nil || payload(got) != "text" {
 			t.Fatalf("after it the router received %q", got)
 		}
@@ -294,7 +294,7 @@ func BenchmarkSend(b *testing.B) {
 	b.ReportAllocs()
 	var to netip.AddrPort
 	for b.Loop() {
-		_, to, _ = router.Send(start, inner)
+		_, to, _ = router.Send(start, nil, inner)
 	}
 	_ = to
 }
@@ -308,7 +308,7 @@ func BenchmarkReceive(b *testing.B) {
 	for left := b.N; left > 0; {
 		batch := make([][]byte, min(left, 1000))
 		for i := range batch {
-			batch[i], _, _ = gateway.Send(start, inner)
+			batch[i], _, _ = gateway.Send(start, nil, inner)
 		}
 		b.StartTimer()
 		for _, d := range batch {

@@ -1,4 +1,4 @@
-package responder
+package wireguard
 
 import (
 	"crypto/cipher"
@@ -40,17 +40,23 @@ func (k *keypair) live(now time.Time) bool {
 	return k != nil && now.Sub(k.created) < rejectAfter && k.counter < rejectAfterMessages
 }
 
-// seal makes a transport message of an inner packet, or a keepalive of none.
-func (k *keypair) seal(packet []byte) []byte {
+// seal appends to dst a transport message of an inner packet, or a keepalive of none.
+func (k *keypair) seal(dst, packet []byte) []byte {
 	padded := (len(packet) + padding - 1) / padding * padding
-	message := make([]byte, sizeHeader+padded, sizeHeader+padded+sizeTag)
-	binary.LittleEndian.PutUint32(message, typeTransport)
+	start, size := len(dst), sizeHeader+padded
+	if cap(dst)-start < size+sizeTag {
+		dst = append(make([]byte, 0, start+size+sizeTag), dst...)
+	}
+	dst = dst[:start+size]
+	message := dst[start:]
+	clear(message[sizeHeader+len(packet):]) // the memory may have held something
+	binary.LittleEndian.PutUint32(message, Transport)
 	binary.LittleEndian.PutUint32(message[atReceiver:], k.remote)
 	binary.LittleEndian.PutUint64(message[atCounter:], k.counter)
 	copy(message[sizeHeader:], packet)
 	binary.LittleEndian.PutUint64(k.nonce[4:], k.counter)
 	k.counter++
-	return k.send.Seal(message[:sizeHeader], k.nonce[:], message[sizeHeader:], nil)
+	return k.send.Seal(dst[:start+sizeHeader], k.nonce[:], message[sizeHeader:], nil)
 }
 
 // open decrypts a transport message in place.

@@ -1,20 +1,17 @@
-package responder
+package wireguard
 
 import (
-	"crypto/subtle"
 	"encoding/binary"
 	"time"
-
-	"golang.org/x/crypto/blake2s"
 )
 
 // Messages, WireGuard paper §5.4. Numbers are little endian. The message type is
 // one byte and three zero bytes, read here as one number.
 const (
-	typeInitiation = 1 // §5.4.2: type, sender, Noise message, MAC1, MAC2
-	typeResponse   = 2 // §5.4.3: type, sender, receiver, Noise message, MAC1, MAC2
-	typeCookie     = 3 // §5.4.7: type, receiver, nonce, cookie
-	typeTransport  = 4 // §5.4.6: type, receiver, counter, sealed packet
+	Initiation = 1 // §5.4.2: type, sender, Noise message, MAC1, MAC2
+	Response   = 2 // §5.4.3: type, sender, receiver, Noise message, MAC1, MAC2
+	Cookie     = 3 // §5.4.7: type, receiver, nonce, cookie
+	Transport  = 4 // §5.4.6: type, receiver, counter, sealed packet
 
 	sizeIndex      = 4
 	sizeMAC        = 16
@@ -42,13 +39,13 @@ const (
 	rekeyAttempts       = 90 * time.Second  // then an unanswered call is given up
 	rekeyTimeout        = 5 * time.Second   // between two initiations
 	keepaliveTimeout    = 10 * time.Second
+	eraseAfter          = 3 * rejectAfter   // keys are forgotten, §6.3
 	rejectAfterMessages = 1<<64 - 1<<13 - 1 // counters reach no further
 )
 
 // Labels of the handshake, §5.4. The construction's name is flynn/noise's own.
 const (
 	identifier = "WireGuard v1 zx2c4 Jason@zx2c4.com"
-	labelMAC1  = "mac1----"
 )
 
 // ReceiverIndex returns the index by which the receiver of a datagram knows it:
@@ -56,63 +53,39 @@ const (
 // buildings on one address tells them apart by it. ok is false for an initiation,
 // which has no such index, and for what is no WireGuard message.
 func ReceiverIndex(datagram []byte) (index uint32, ok bool) {
-	switch messageType(datagram) {
-	case typeResponse:
+	switch MessageType(datagram) {
+	case Response:
 		return binary.LittleEndian.Uint32(datagram[atAnswered:]), true
-	case typeCookie, typeTransport:
+	case Cookie, Transport:
 		return binary.LittleEndian.Uint32(datagram[atReceiver:]), true
 	}
 	return 0, false
 }
 
-// messageType returns the type of a datagram whose size fits it, else 0.
-func messageType(b []byte) uint32 {
+// MessageType returns the type of a datagram whose size fits it, else 0.
+func MessageType(b []byte) uint32 {
 	if len(b) < sizeKeepalive {
 		return 0
 	}
 	switch t := binary.LittleEndian.Uint32(b); {
-	case t == typeInitiation && len(b) == sizeInitiation,
-		t == typeResponse && len(b) == sizeResponse,
-		t == typeCookie && len(b) == sizeCookie,
-		t == typeTransport:
+	case t == Initiation && len(b) == sizeInitiation,
+		t == Response && len(b) == sizeResponse,
+		t == Cookie && len(b) == sizeCookie,
+		t == Transport:
 		return t
 	}
 	return 0
-}
-
-// sign appends MAC1 for the owner of a public key, and a MAC2 of zeros (§5.4.4).
-func sign(message []byte, receiver [keySize]byte) []byte {
-	mac := mac1(message, receiver)
-	message = append(message, mac[:]...)
-	return append(message, make([]byte, sizeMAC)...)
-}
-
-// signed reports whether MAC1 of a handshake message is for the owner of a
-// public key.
-func signed(message []byte, receiver [keySize]byte) bool {
-	body, macs := message[:len(message)-sizeMACs], message[len(message)-sizeMACs:]
-	mac := mac1(body, receiver)
-	return subtle.ConstantTimeCompare(mac[:], macs[:sizeMAC]) == 1
-}
-
-func mac1(message []byte, receiver [keySize]byte) (sum [sizeMAC]byte) {
-	key := blake2s.Sum256(append([]byte(labelMAC1), receiver[:]...))
-	mac, err := blake2s.New128(key[:])
-	if err != nil {
-		panic(err) // only a key of another size is refused
-	}
-	mac.Write(message) // hash.Hash: never an error
-	mac.Sum(sum[:0])
-	return sum
 }
 
 // timestamp is a TAI64N label (https://cr.yp.to/libtai/tai64.html): two of them
 // compare as bytes.
 type timestamp [12]byte
 
+// timestampOf rounds down, so that nobody learns from initiations how this end's clock
+// runs to the nanosecond.
 func timestampOf(now time.Time) (t timestamp) {
 	const epoch = 1<<62 + 10 // TAI at 1970-01-01, as WireGuard counts: without leap seconds
 	binary.BigEndian.PutUint64(t[:], epoch+uint64(now.Unix()))
-	binary.BigEndian.PutUint32(t[8:], uint32(now.Nanosecond()))
+	binary.BigEndian.PutUint32(t[8:], uint32(now.Nanosecond())&^(1<<24-1))
 	return t
 }
