@@ -87,7 +87,7 @@ func diagnosisRows() []diagnosisRow {
 			},
 		},
 		{
-			name: "a caller with another preshared key", calls: true, want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "never goes on",
+			name: "a caller with another preshared key", calls: true, want: VerdictWrongPresharedKey, failed: "HANDSHAKE", words: "preshared key",
 			configure: func(b *registry.Building) { b.Tunnel.PresharedKey = tunnel.GeneratePresharedKey() },
 		},
 		{name: "a caller that is well", calls: true, later: true, want: VerdictHealthy},

@@ -35,6 +35,7 @@ type route struct {
 	// readers use it; it locks itself.
 	initiations *rate.Limiter
 	wall        wall
+	direct      *rate.Limiter // of packets that the reader decrypts by itself
 
 	place   int            // in identity.routes
 	source  netip.AddrPort // where the tunnel sends to; invalid before
@@ -82,6 +83,7 @@ func newRoute(t *Tunnel, private PrivateKey, public, peer PublicKey) *route {
 		identity:    &identity{private: private, public: public, mac1: wireguard.MAC1Key(public)},
 		peer:        peer,
 		initiations: rate.NewLimiter(initiationsPerSecond, initiationsBurst),
+		direct:      rate.NewLimiter(directPerSecond, directPerSecond),
 	}
 	r.wall.init()
 	return r

@@ -48,14 +48,14 @@ type Exchange struct {
 	sealed  bool // no further tunnels
 	closed  bool // no sockets
 
-	closing    chan struct{} // closed with closed
-	strangers  *rate.Limiter // in hashes
-	strange    strangers     // who they were
-	calls      *calls
-	handshakes chan shaken   // for shake
-	buffers    sync.Pool     // of *[]byte, for datagrams to be sent
-	cursor     atomic.Uint32 // where the next search begins
-	count      counts
+	closing   chan struct{} // closed with closed
+	strangers *rate.Limiter // in hashes
+	strange   strangers     // who they were
+	calls     *calls
+	work      work
+	buffers   sync.Pool     // of *[]byte, for datagrams to be sent
+	cursor    atomic.Uint32 // where the next search begins
+	count     counts
 }
 
 // counts are the exchange's counters.
@@ -77,7 +77,7 @@ type Stats struct {
 	UnknownIndex     uint64 // for a session that is not ours, or not any more
 	UnknownInitiator uint64 // a handshake with a key that is not ours, or from no peer of ours
 	RateLimited      uint64 // a handshake beyond what strangers may cost
-	QueueFull        uint64 // a handshake message, when too many waited for their computation
+	QueueFull        uint64 // too many of one tunnel waited
 	Flooded          uint64 // beyond what one tunnel gets in a second
 
 	// CallsWaited are initiations of ours that the budget of all tunnels did not allow
@@ -102,16 +102,16 @@ func NewExchange(log zerolog.Logger, conns ...PacketConn) *Exchange {
 
 func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 	x := &Exchange{
-		log:        log,
-		sockets:    sockets,
-		demux:      newDemux(),
-		tunnels:    make(map[*Tunnel]struct{}),
-		closing:    make(chan struct{}),
-		strangers:  rate.NewLimiter(hashesPerSecond, hashesBurst),
-		calls:      newCalls(),
-		handshakes: make(chan shaken, handshakesWaiting),
-		buffers:    sync.Pool{New: func() any { b := make([]byte, 0, usualDatagram); return &b }},
+		log:       log,
+		sockets:   sockets,
+		demux:     newDemux(),
+		tunnels:   make(map[*Tunnel]struct{}),
+		closing:   make(chan struct{}),
+		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
+		calls:     newCalls(),
+		buffers:   sync.Pool{New: func() any { b := make([]byte, 0, usualDatagram); return &b }},
 	}
+	x.work.wake.L = &x.work.mu
 	for _, s := range sockets {
 		switch local := s.addr.Addr(); {
 		case local.Is4() && x.sock4 == nil:
@@ -145,7 +145,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 		readers.Go(func() error { return x.read(s) })
 	}
 	for range runtime.GOMAXPROCS(0) {
-		readers.Go(x.shake)
+		readers.Go(x.work.run)
 	}
 	readers.Go(func() error { return x.calls.run(x.closing, (*Tunnel).callNow) })
 	return readers.Wait()
@@ -180,6 +180,7 @@ func (x *Exchange) closeSockets() {
 	}
 	x.sealed, x.closed = true, true
 	close(x.closing)
+	x.work.close()
 	for _, s := range x.sockets {
 		if err := s.close(); err != nil {
 			x.log.Warn().Err(err).Msg("closing a tunnel socket")

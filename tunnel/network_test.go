@@ -109,12 +109,6 @@ func (s *sock) Close() error {
 	return nil
 }
 
-// received is a datagram and where it came from.
-type received struct {
-	data []byte
-	from netip.AddrPort
-}
-
 // stack is a Device, and for a router a tun.Device, whose packets a test writes and
 // reads.
 type stack struct {

@@ -44,50 +44,19 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 	}
 	now := time.Now()
 	for _, route := range r.routes {
+		t := route.tunnel
 		switch {
 		case !route.wall.admit(now, len(datagram)):
 			route.wall.dropped.Add(1)
 			x.count.flooded.Add(1)
-		case kind == wireguard.Transport:
-			route.tunnel.receive(now, datagram, from)
-		default:
-			x.handOver(shaken{route.tunnel, bytes.Clone(datagram), from})
+		case kind == wireguard.Transport && t.in.idle() && route.direct.AllowN(now, 1):
+			t.receive(now, datagram, from)
+		case !x.work.give(t, received{bytes.Clone(datagram), from}):
+			route.wall.dropped.Add(1)
+			x.count.queueFull.Add(1)
 		}
 	}
 	clear(r.routes) // closed tunnels must not be held by an idle reader
-}
-
-// handshakesWaiting bounds the handshake messages that wait for a worker. When there are
-// more, the newest is dropped and counted: its sender repeats it after 5 s.
-const handshakesWaiting = 1024
-
-// shaken is a handshake message for a tunnel. They cost a thousand times what a packet
-// does, so that packets of other buildings do not wait behind them.
-type shaken struct {
-	tunnel   *Tunnel
-	datagram []byte
-	from     netip.AddrPort
-}
-
-func (x *Exchange) handOver(s shaken) {
-	select {
-	case x.handshakes <- s:
-	default:
-		s.tunnel.route.wall.dropped.Add(1)
-		x.count.queueFull.Add(1)
-	}
-}
-
-// shake works on handshake messages until the exchange is closed.
-func (x *Exchange) shake() error {
-	for {
-		select {
-		case s := <-x.handshakes:
-			s.tunnel.receive(time.Now(), s.datagram, s.from)
-		case <-x.closing:
-			return nil
-		}
-	}
 }
 
 // initiation finds the tunnels for a handshake initiation, which carries no

@@ -51,6 +51,7 @@ type Tunnel struct {
 	messages             messageCounts
 
 	call place // guarded by the exchange's calls
+	in   inbox // what the socket's reader leaves to the workers
 
 	// mu guards all below. It is held for the state machine's work, a handshake's curve
 	// operations included, and never over sending, the device or onHandshake.
@@ -86,7 +87,8 @@ type Handshake struct {
 type Counters struct {
 	RxDatagrams, RxBytes uint64
 	TxDatagrams, TxBytes uint64
-	// RxDropped were received and not taken: there were too many in a second.
+	// RxDropped were received and not taken: there were too many in a second,
+	// or too many waited.
 	RxDropped uint64
 }
 

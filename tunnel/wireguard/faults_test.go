@@ -320,6 +320,15 @@ func TestInitiateRefused(t *testing.T) {
 		}
 		w.sendFromGateway("x")
 		w.atRouter()
+		if w.initiate() {
+			t.Error("a call at once after an answer")
+		}
+		time.Sleep(rekeyTimeout + time.Second)
+		w.exchange("the call was made in time")
+		if st := w.stats(); st.Handshakes != 2 || st.Calls != 1 {
+			t.Errorf("after the call: %+v", st)
+		}
+		time.Sleep(rekeyTimeout)
 		if !w.initiate() {
 			t.Error("a router that was called cannot call")
 		}
@@ -327,7 +336,7 @@ func TestInitiateRefused(t *testing.T) {
 			t.Error("a second call at once")
 		}
 		w.exchange("renewed by the router")
-		if st := w.stats(); st.Handshakes != 2 || st.Calls != 1 {
+		if st := w.stats(); st.Handshakes != 3 || st.Calls != 2 {
 			t.Errorf("%+v", st)
 		}
 	})

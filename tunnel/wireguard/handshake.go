@@ -66,6 +66,7 @@ func (r *End) answer(now time.Time, from netip.AddrPort, initiation []byte) ([]b
 	k := newKeypair(now, send, receive)
 	k.local, k.remote = index, binary.LittleEndian.Uint32(initiation[atSender:])
 	r.next, r.previous = k, nil
+	r.called = now // an answer is as good as a call, §6.1: none of ours soon after
 	r.heard(now, from, false)
 	r.sent(now, false)
 	return r.sign(now, response), true
