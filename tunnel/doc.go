@@ -1,10 +1,9 @@
 // Package tunnel holds the WireGuard tunnels to the buildings, all of them over
 // the same few UDP sockets.
 //
-// An [Exchange] owns the sockets. [Exchange.Open] starts one unmodified
-// wireguard-go device for a building over a caller's tun.Device and returns its
-// [Tunnel]. A tunnel costs memory and the device's goroutines, but no
-// descriptor, no thread and no lasting goroutine of this package.
+// An [Exchange] owns the sockets. [Exchange.Open] starts the WireGuard state of a building
+// (package wireguard) over a caller's [Device] and returns its [Tunnel]. A tunnel costs
+// memory, but no descriptor, no thread and no goroutine.
 //
 // A [Config] says what one tunnel needs. [ParseWGQuick] reads it from the files
 // that wg-quick and the usual routers export, [Config.Validate] checks one that
@@ -17,7 +16,7 @@
 // Anyone can send datagrams to the sockets. What that costs is bounded:
 //
 //   - A datagram that is no WireGuard message, or carries a receiver index that
-//     none of our devices gave out, costs one map lookup and is counted.
+//     none of our tunnels gave out, costs one map lookup and is counted.
 //   - A handshake initiation carries no index. It is compared with the keys of
 //     the tunnels last seen at its source first (at most a few hashes). Searching
 //     all keys, and opening an initiation where several tunnels share a private
@@ -28,7 +27,7 @@
 //     and replayed ones cannot keep the processor busy with curve operations.
 //   - What a building sends is limited in datagrams and in bytes a second, before it
 //     is decrypted.
-//   - What waits for a device is bounded in datagrams and in bytes for each
-//     tunnel; the newest is dropped.
-//   - The indices remembered for a tunnel are bounded in number and in time.
+//   - A socket's reader decrypts packets of quiet buildings only. Handshakes, and what
+//     busy ones send, wait for a worker, each tunnel in turn, bounded in datagrams and in
+//     bytes for each; the newest is dropped.
 package tunnel

@@ -1,10 +1,8 @@
 package tunnel
 
 import (
-	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 )
@@ -102,15 +100,6 @@ func parseKey(field, s string) ([keySize]byte, error) {
 	return k, nil
 }
 
-// Public returns the public key that belongs to k.
-func (k PrivateKey) Public() PublicKey {
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
-	if err != nil {
-		panic(fmt.Sprintf("tunnel: X25519 refused a key of %d bytes", len(k))) // it checks nothing but the length
-	}
-	return PublicKey(private.PublicKey().Bytes())
-}
-
 // IsZero reports whether there is no key.
 func (k PrivateKey) IsZero() bool { return k == PrivateKey{} }
 
@@ -161,6 +150,3 @@ func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 func hide(s fmt.State) {
 	_, _ = io.WriteString(s, hidden) // a formatter has nobody to tell
 }
-
-// uapi returns a key as wireguard-go's configuration protocol wants it.
-func uapi(k [keySize]byte) string { return hex.EncodeToString(k[:]) }

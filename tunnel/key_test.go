@@ -21,6 +21,12 @@ func TestPublicKey(t *testing.T) {
 	if got := hex.EncodeToString(public[:]); got != want {
 		t.Errorf("public key %s, want %s", got, want)
 	}
+	for range 2 * recentKeys {
+		GeneratePrivateKey().Public()
+	}
+	if again := PrivateKey(raw).Public(); again != public {
+		t.Errorf("after many others: %v", again)
+	}
 	clamped := PrivateKey(raw)
 	clamped[0] &= 248
 	clamped[31] = clamped[31]&127 | 64

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -232,7 +233,7 @@ func startRouter(t testing.TB, s PacketConn, private PrivateKey, peer PublicKey,
 	t.Helper()
 	r := &router{stack: newStack(), private: private, bind: &routerBind{conn: s}}
 	r.device = device.NewDevice(r.stack, r.bind, &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
-	config := fmt.Sprintf("private_key=%x\npublic_key=%x\nallowed_ip=%s/32\n", [keySize]byte(private), [keySize]byte(peer), ourIP)
+	config := fmt.Sprintf("private_key=%s\npublic_key=%s\nallowed_ip=%s/32\n", uapi(private), uapi(peer), ourIP)
 	if endpoint != "" {
 		config += "endpoint=" + endpoint + "\npersistent_keepalive_interval=25\n"
 	}
@@ -310,3 +311,6 @@ func (b *routerBind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	addr, err := netip.ParseAddrPort(s)
 	return &endpoint{addr}, err
 }
+
+// uapi returns a key as wireguard-go's configuration protocol wants it.
+func uapi(k [keySize]byte) string { return hex.EncodeToString(k[:]) }
