@@ -295,6 +295,9 @@ func (t *Tunnel) settle(now time.Time, out []outgoing) (_ []outgoing, completed 
 		t.endpoint = at
 		t.x.moved(t.route, at)
 	}
+	if any && !t.end.CallDue(deadline) {
+		deadline = onGrid(deadline)
+	}
 	// A deadline that moves away is met by the timer that goes off early, and looks
 	// again: that is rarer than packets.
 	if any && (t.alarm.IsZero() || deadline.Before(t.alarm)) {
@@ -302,6 +305,18 @@ func (t *Tunnel) settle(now time.Time, out []outgoing) (_ []outgoing, completed 
 		t.timer.Reset(deadline.Sub(now))
 	}
 	return out, completed
+}
+
+// timerGrid is how late a keepalive may be, so that those of many buildings go out together:
+// to wake an idle process costs ten times what a keepalive does. The peer waits 5 s longer
+// for one (WireGuard paper §6.5), and calls keep their jitter.
+const timerGrid = 250 * time.Millisecond
+
+func onGrid(at time.Time) time.Time {
+	if early := at.Truncate(timerGrid); early.Before(at) {
+		return early.Add(timerGrid)
+	}
+	return at
 }
 
 // put notes a datagram to be sent. It is called with the lock held.
