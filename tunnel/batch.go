@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"net"
-	"net/netip"
 
 	"golang.org/x/net/ipv4"
 )
@@ -51,7 +50,7 @@ func (b *batched) makeRoom(room int) {
 
 // readBatch makes more room after a datagram that may have been cut off: that one is
 // lost, as on any network, and what its building sends again is not.
-func (b *batched) readBatch(fn func([]byte, netip.AddrPort)) error {
+func (b *batched) readBatch(fn receiveFunc) error {
 	n, err := b.packets.ReadBatch(b.in, 0)
 	if err != nil {
 		return err
@@ -60,7 +59,7 @@ func (b *batched) readBatch(fn func([]byte, netip.AddrPort)) error {
 	for _, m := range b.in[:n] {
 		cut = cut || m.N == b.room
 		if from, ok := m.Addr.(*net.UDPAddr); ok {
-			fn(m.Buffers[0][:m.N], unmap(from.AddrPort()))
+			fn(m.Buffers[0][:m.N], unmap(from.AddrPort()), n == batchSize)
 		}
 	}
 	if cut && b.room < maxDatagram {

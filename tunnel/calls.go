@@ -142,7 +142,7 @@ func (c *calls) run(closing <-chan struct{}, call func(*Tunnel) bool) error {
 // callNow makes the call that waited for its turn. It reports whether there was one: a
 // session may have come meanwhile, or the end of the tunnel.
 func (t *Tunnel) callNow() (called bool) {
-	_ = t.change("call", func(now time.Time) bool { // counted; it is repeated anyway
+	_ = t.change("call", func(now time.Time) bool { // after Close there is none
 		called = t.end.ReleaseCall(now)
 		t.mayCall = called
 		return false

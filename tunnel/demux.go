@@ -14,7 +14,8 @@ const (
 	// indexBits are the lower bits of a receiver index, which are the tunnel's own.
 	indexBits = 8
 
-	// Initiations handed to one tunnel. A router sends one every 5 s at most.
+	// Initiations handed to one tunnel, and answers to its own. A router sends one every
+	// 5 s at most.
 	initiationsPerSecond = 5
 	initiationsBurst     = 10
 
@@ -31,11 +32,12 @@ type route struct {
 	// index is the upper 24 bits of all receiver indices that the tunnel gives out, and no
 	// other tunnel does. The lower bits are zero.
 	index uint32
-	// initiations limits what strangers can make the tunnel compute. Only the
-	// readers use it; it locks itself.
-	initiations *rate.Limiter
-	wall        wall
-	direct      *rate.Limiter // of packets that the reader decrypts by itself
+	// What strangers can make the tunnel compute with messages that they have seen.
+	// Initiations from where the tunnel sends to have a limit of their own, so that
+	// copies sent from elsewhere do not keep the router out.
+	initiations, initiationsHere, answers *rate.Limiter
+	wall                                  wall
+	direct                                *rate.Limiter // of packets that the reader decrypts by itself
 
 	place   int            // in identity.routes
 	source  netip.AddrPort // where the tunnel sends to; invalid before
@@ -79,11 +81,13 @@ func newDemux() *demux {
 // newRoute makes a route that add can take.
 func newRoute(t *Tunnel, private PrivateKey, public, peer PublicKey) *route {
 	r := &route{
-		tunnel:      t,
-		identity:    &identity{private: private, public: public, mac1: wireguard.MAC1Key(public)},
-		peer:        peer,
-		initiations: rate.NewLimiter(initiationsPerSecond, initiationsBurst),
-		direct:      rate.NewLimiter(directPerSecond, directPerSecond),
+		tunnel:          t,
+		identity:        &identity{private: private, public: public, mac1: wireguard.MAC1Key(public)},
+		peer:            peer,
+		initiations:     rate.NewLimiter(initiationsPerSecond, initiationsBurst),
+		initiationsHere: rate.NewLimiter(initiationsPerSecond, initiationsBurst),
+		answers:         rate.NewLimiter(initiationsPerSecond, initiationsBurst),
+		direct:          rate.NewLimiter(directPerSecond, directPerSecond),
 	}
 	r.wall.init()
 	return r

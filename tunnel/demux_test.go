@@ -197,7 +197,7 @@ func FuzzReceive(f *testing.F) {
 			return n + s.Malformed + s.UnknownIndex + s.UnknownInitiator + s.RateLimited + s.QueueFull + s.Flooded
 		}
 		before := seen()
-		(&receiver{x: x}).receive(datagram, source(1))
+		(&receiver{x: x}).receive(datagram, source(1), false)
 		if n := seen() - before; n != 1 {
 			t.Fatalf("one datagram was counted %d times", n)
 		}

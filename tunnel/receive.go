@@ -17,7 +17,8 @@ type receiver struct {
 }
 
 // receive hands a datagram to the tunnels that it may be for. It is decrypted in place.
-func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
+// behind says that more have come than the reader keeps up with.
+func (r *receiver) receive(datagram []byte, from netip.AddrPort, behind bool) {
 	x := r.x
 	x.count.rxDatagrams.Add(1)
 	x.count.rxBytes.Add(uint64(len(datagram)))
@@ -36,11 +37,14 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 		x.mu.RLock()
 		route := x.demux.receiver(index)
 		x.mu.RUnlock()
-		if route == nil {
+		switch {
+		case route == nil:
 			x.count.unknownIndex.Add(1)
-			return
+		case kind != wireguard.Transport && !route.answers.Allow():
+			x.count.rateLimited.Add(1)
+		default:
+			r.routes = append(r.routes, route)
 		}
-		r.routes = append(r.routes, route)
 	}
 	now := time.Now()
 	for _, route := range r.routes {
@@ -49,7 +53,7 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort) {
 		case !route.wall.admit(now, len(datagram)):
 			route.wall.dropped.Add(1)
 			x.count.flooded.Add(1)
-		case kind == wireguard.Transport && t.in.idle() && route.direct.AllowN(now, 1):
+		case kind == wireguard.Transport && !behind && t.in.idle() && route.direct.AllowN(now, 1):
 			t.receive(now, datagram, from)
 		case !x.work.give(t, received{bytes.Clone(datagram), from}):
 			route.wall.dropped.Add(1)
@@ -86,9 +90,14 @@ func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
 		r.ofCaller(now, id, datagram, from)
 	}
 
+	x.mu.RLock()
 	allowed := slices.DeleteFunc(r.routes, func(route *route) bool {
+		if route.source == from {
+			return !route.initiationsHere.AllowN(now, 1)
+		}
 		return !route.initiations.AllowN(now, 1)
 	})
+	x.mu.RUnlock()
 	x.count.rateLimited.Add(uint64(len(r.routes) - len(allowed)))
 	r.routes = allowed
 }

@@ -27,9 +27,7 @@ func (t *Tunnel) setEndpoints(addr netip.AddrPort, others []netip.AddrPort) erro
 		return fmt.Errorf("endpoint %v: %w", addr, ErrNoSocket)
 	}
 	return t.change("set endpoint", func(time.Time) bool {
-		if others != nil {
-			t.others = others
-		}
+		t.others = others
 		t.end.SetEndpoint(addr)
 		return true
 	})

@@ -32,7 +32,6 @@ func (t *Tunnel) Renew() error {
 func (t *Tunnel) Restart() error {
 	return t.change("restart", func(time.Time) bool {
 		t.end.Reset()
-		t.handshake.InitiatingSince = time.Time{}
 		return true
 	})
 }

@@ -29,12 +29,15 @@ type PacketConn interface {
 	Close() error
 }
 
+// receiveFunc takes a datagram. It may change its memory, and does not keep it.
+type receiveFunc func(datagram []byte, from netip.AddrPort, behind bool)
+
 // batchConn is a PacketConn that takes several datagrams in one system call.
 type batchConn interface {
 	PacketConn
 	// readBatch blocks until a datagram is there, and calls fn with all that are, at
-	// most batchSize. Only one goroutine calls it.
-	readBatch(fn func(datagram []byte, from netip.AddrPort)) error
+	// most batchSize; then more may wait, and behind is true. Only one goroutine calls it.
+	readBatch(fn receiveFunc) error
 	// writeBatch sends at most batchSize datagrams and returns how many were sent; an
 	// error is that of the next one. Only one goroutine calls it at a time.
 	writeBatch(datagrams []outgoing) (int, error)
@@ -119,7 +122,7 @@ func (s *socket) failedToSend(now time.Time, err error) {
 
 // read calls receive with what comes until the socket is closed for good; then it
 // returns net.ErrClosed. Errors are survived with a pause; note is told of them.
-func (s *socket) read(closing <-chan struct{}, receive func([]byte, netip.AddrPort), note func(err error, pause time.Duration)) error {
+func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(err error, pause time.Duration)) error {
 	buffer := make([]byte, maxDatagram)
 	pause, failures := pauseAtFirst, 0
 	for {
@@ -158,13 +161,13 @@ func (s *socket) read(closing <-chan struct{}, receive func([]byte, netip.AddrPo
 	}
 }
 
-func readOnce(c PacketConn, buffer []byte, receive func([]byte, netip.AddrPort)) error {
+func readOnce(c PacketConn, buffer []byte, receive receiveFunc) error {
 	if b, ok := c.(batchConn); ok {
 		return b.readBatch(receive)
 	}
 	n, from, err := c.ReadFromUDPAddrPort(buffer)
 	if err == nil {
-		receive(buffer[:n], unmap(from))
+		receive(buffer[:n], unmap(from), false)
 	}
 	return err
 }

@@ -105,7 +105,7 @@ func TestManySendAtOnce(t *testing.T) {
 	closing := make(chan struct{})
 	var reading errgroup.Group
 	reading.Go(func() error {
-		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort) {
+		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort, _ bool) {
 			mu.Lock()
 			defer mu.Unlock()
 			who, number := binary.LittleEndian.Uint32(d), binary.LittleEndian.Uint32(d[4:])
@@ -166,7 +166,7 @@ func TestLargeDatagrams(t *testing.T) {
 	closing := make(chan struct{})
 	var reading errgroup.Group
 	reading.Go(func() error {
-		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort) { sizes <- len(d) }, func(error, time.Duration) {})
+		_ = to.sockets[0].read(closing, func(d []byte, _ netip.AddrPort, _ bool) { sizes <- len(d) }, func(error, time.Duration) {})
 		return nil
 	})
 	for _, c := range []struct{ sent, got int }{{1500, 1500}, {9000, usualDatagram}, {9000, 9000}, {65000, 65000}} {
@@ -202,7 +202,7 @@ func BenchmarkSocket(b *testing.B) {
 			got := 0
 			var reading errgroup.Group
 			reading.Go(func() error {
-				_ = to.sockets[0].read(closing, func([]byte, netip.AddrPort) { got++ }, func(error, time.Duration) {})
+				_ = to.sockets[0].read(closing, func([]byte, netip.AddrPort, bool) { got++ }, func(error, time.Duration) {})
 				return nil
 			})
 			b.ReportAllocs()
@@ -232,8 +232,8 @@ func TestNobodyIsAtPortZero(t *testing.T) {
 	r := receiver{x: x}
 	data := make([]byte, 32)
 	data[0] = wireguard.Transport
-	r.receive(data, netip.MustParseAddrPort("203.0.113.1:0"))
-	r.receive(data, netip.MustParseAddrPort("203.0.113.1:1"))
+	r.receive(data, netip.MustParseAddrPort("203.0.113.1:0"), false)
+	r.receive(data, netip.MustParseAddrPort("203.0.113.1:1"), false)
 	if s := x.Stats(); s.Malformed != 1 || s.UnknownIndex != 1 {
 		t.Errorf("%+v; want one refused for its port, and one for its index", s)
 	}

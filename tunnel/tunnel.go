@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -122,14 +123,15 @@ func (x *Exchange) Open(cfg Config, dev Device, log zerolog.Logger, onHandshake 
 		Calls:        true,
 		Keepalive:    cfg.Keepalive,
 		Queue:        waitingPackets,
+		MTU:          cmp.Or(cfg.MTU, DefaultMTU),
 	}, rand.Reader)
 	t.timer = time.AfterFunc(never, t.expire)
 	t.timer.Stop()
 	t.route = newRoute(t, cfg.PrivateKey, t.end.PublicKey(), cfg.Peer)
+	dev.Connect(t.outward)
 	if err := x.enter(t); err != nil {
 		return nil, errors.Join(fmt.Errorf("open tunnel: %w", err), dev.Close())
 	}
-	dev.Connect(t.outward)
 	if addr, ok := cfg.Endpoint.AddrPort(); ok {
 		// Without a socket of its family there is nothing to do yet; SetEndpoint
 		// says so to whoever tries again.
@@ -188,7 +190,7 @@ func (t *Tunnel) receive(now time.Time, datagram []byte, from netip.AddrPort) {
 	allowed := t.allowed
 	t.mu.Unlock()
 
-	_ = t.transmit(out) // counted; it is as if the network had lost it
+	t.transmit(out)
 	if completed && t.onHandshake != nil {
 		t.onHandshake()
 	}
@@ -218,7 +220,7 @@ func (t *Tunnel) outward(packet []byte) {
 	}
 	out, _ = t.settle(now, out)
 	t.mu.Unlock()
-	_ = t.transmit(out) // counted; it is as if the network had lost it
+	t.transmit(out)
 	if cap(datagram) > cap(*buffer) {
 		*buffer = datagram
 	}
@@ -234,8 +236,8 @@ func (t *Tunnel) expire() {
 
 // change calls f with the lock held, and sends what follows from it; if f asks for that
 // and it is known where the router is, something at once: a keepalive when the session
-// holds, an initiation when not. What says what could not be done. After Close, f is not
-// called.
+// holds, an initiation when not. What could not be sent is counted, and is as if the network
+// had lost it. After Close, f is not called, and the error says what could not be done.
 func (t *Tunnel) change(what string, f func(now time.Time) (prod bool)) error {
 	var space outputs
 	t.mu.Lock()
@@ -253,12 +255,9 @@ func (t *Tunnel) change(what string, f func(now time.Time) (prod bool)) error {
 	}
 	out, completed := t.settle(now, out)
 	t.mu.Unlock()
-	err := t.transmit(out)
+	t.transmit(out)
 	if completed && t.onHandshake != nil {
 		t.onHandshake()
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
@@ -335,30 +334,23 @@ func (t *Tunnel) put(out []outgoing, now time.Time, datagram []byte, to netip.Ad
 	return out
 }
 
-// transmit sends. An error means that nothing was sent: of an initiation to several
-// addresses, one is enough.
-func (t *Tunnel) transmit(out []outgoing) (err error) {
-	sent := false
+// transmit sends. Errors are counted by the exchange: to a tunnel it is as if the network
+// had lost the datagram.
+func (t *Tunnel) transmit(out []outgoing) {
 	for _, d := range out {
-		if failed := t.x.send(d.data, d.to); failed != nil {
-			err = failed
-			continue
+		if t.x.send(d.data, d.to) == nil {
+			t.txDatagrams.Add(1)
+			t.txBytes.Add(uint64(len(d.data)))
 		}
-		sent = true
-		t.txDatagrams.Add(1)
-		t.txBytes.Add(uint64(len(d.data)))
 	}
-	if sent {
-		return nil
-	}
-	return err
 }
 
-// Established reports whether there is a session with the router: a handshake has
-// completed, and no newer one of ours waits for its answer.
+// Established reports whether there is a session with the router, and no initiation of
+// ours waits for its answer.
 func (t *Tunnel) Established() bool {
-	h := t.Handshake()
-	return !h.Last.IsZero() && h.InitiatingSince.IsZero()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.end.Live(time.Now()) && t.handshake.InitiatingSince.IsZero()
 }
 
 // DropWaiting drops the packets that wait for a session, 32 at most: what was asked of a

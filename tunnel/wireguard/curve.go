@@ -48,7 +48,7 @@ func (c *curve) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
 	return keypairOf(key), nil
 }
 
-// DH refuses points of low order. What the two static keys agree on is computed once.
+// DH is of no use with points of low order. What the two static keys agree on is computed once.
 func (c *curve) DH(private, public []byte) ([]byte, error) {
 	ours := c.end.private
 	if c.ephemeral != nil && bytes.Equal(private, c.ephemeral.Bytes()) {
@@ -63,9 +63,21 @@ func (c *curve) DH(private, public []byte) ([]byte, error) {
 		return nil, err
 	}
 	secret, err := ours.ECDH(theirs)
-	if err == nil && ofStatics {
+	if err != nil {
+		return c.nothing() // a point of low order
+	}
+	if ofStatics {
 		c.end.shared = secret
 	}
+	return secret, nil
+}
+
+// nothing is what both ends certainly do not agree on, so that a message with a bad point is
+// refused like a forged one: flynn/noise then goes back to where it was, and takes the true
+// message after it. It does not when DH itself fails.
+func (c *curve) nothing() ([]byte, error) {
+	secret := make([]byte, keySize)
+	_, err := io.ReadFull(c.end.random, secret)
 	return secret, err
 }
 

@@ -31,6 +31,9 @@ type Config struct {
 	// altogether; when there are more, the oldest is dropped. Zero: Send loses what it
 	// has no session for.
 	Queue int
+	// MTU is the largest inner packet in bytes: padding goes no further (§5.4.6). Zero: no
+	// limit.
+	MTU int
 	// Index is the upper 24 bits of all receiver indices that this end gives
 	// out; the lower 8 are its own and ignored here. See ReceiverIndex.
 	Index uint32
@@ -99,6 +102,9 @@ func (r *End) PublicKey() [32]byte { return r.public }
 
 // Handshakes returns Stats().Handshakes.
 func (r *End) Handshakes() uint64 { return r.stats.Handshakes }
+
+// Live reports whether there is a session to send with.
+func (r *End) Live(now time.Time) bool { return r.current.live(now) }
 
 // Endpoint returns where the peer was last authenticated, or is said to be. Invalid:
 // nobody knows.
@@ -217,7 +223,7 @@ func (r *End) Send(now time.Time, dst, packet []byte) (datagram []byte, to netip
 		r.waiting.push(packet)
 		return nil, netip.AddrPort{}, false
 	}
-	datagram = r.current.seal(dst, packet)
+	datagram = r.current.seal(dst, packet, r.cfg.MTU)
 	r.stats.Sent++
 	r.sent(now, true)
 	r.renewAfter(now, rekeyAfter)

@@ -66,6 +66,7 @@ func (r *End) answer(now time.Time, from netip.AddrPort, initiation []byte) ([]b
 	k := newKeypair(now, send, receive)
 	k.local, k.remote = index, binary.LittleEndian.Uint32(initiation[atSender:])
 	r.next, r.previous = k, nil
+	r.arm(timerErase, now.Add(eraseAfter))
 	r.called = now // an answer is as good as a call, §6.1: none of ours soon after
 	r.heard(now, from, false)
 	r.sent(now, false)
@@ -117,7 +118,7 @@ func (r *End) agree(now time.Time, from netip.AddrPort, response []byte) ([]byte
 	r.heard(now, from, false)
 	r.sent(now, false)
 	r.stats.Keepalives++
-	return k.seal(nil, nil), true
+	return k.seal(nil, nil, 0), true
 }
 
 // established ends what was under way to get a session.

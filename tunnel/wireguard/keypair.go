@@ -40,9 +40,13 @@ func (k *keypair) live(now time.Time) bool {
 	return k != nil && now.Sub(k.created) < rejectAfter && k.counter < rejectAfterMessages
 }
 
-// seal appends to dst a transport message of an inner packet, or a keepalive of none.
-func (k *keypair) seal(dst, packet []byte) []byte {
+// seal appends to dst a transport message of an inner packet, or a keepalive of none. It
+// is padded, but not beyond the MTU, unless that is 0.
+func (k *keypair) seal(dst, packet []byte, mtu int) []byte {
 	padded := (len(packet) + padding - 1) / padding * padding
+	if mtu > 0 {
+		padded = max(len(packet), min(padded, mtu))
+	}
 	start, size := len(dst), sizeHeader+padded
 	if cap(dst)-start < size+sizeTag {
 		dst = append(make([]byte, 0, start+size+sizeTag), dst...)

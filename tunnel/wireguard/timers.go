@@ -67,7 +67,7 @@ func (r *End) Expire(now time.Time) (datagram []byte, to netip.AddrPort, ok bool
 }
 
 func (r *End) keepalive(now time.Time) []byte {
-	datagram := r.current.seal(nil, nil)
+	datagram := r.current.seal(nil, nil, 0)
 	r.stats.Keepalives++
 	r.sent(now, false)
 	r.renewAfter(now, rekeyAfter)
@@ -140,7 +140,14 @@ func (r *End) Initiate(now time.Time) (datagram []byte, to netip.AddrPort, ok bo
 // wantSession makes a call due as soon as one may be made, unless calls are
 // under way.
 func (r *End) wantSession(now time.Time) {
-	if r.armed(timerCall) || r.held || !r.endpoint.IsValid() {
+	if r.armed(timerCall) || r.held {
+		// There is a new reason: the attempts begin anew, as in Linux.
+		if later := now.Add(rekeyAttempts); r.giveUp.Before(later) {
+			r.giveUp = later
+		}
+		return
+	}
+	if !r.endpoint.IsValid() {
 		return
 	}
 	at := now
