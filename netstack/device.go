@@ -41,7 +41,10 @@ func (s *Stack) leave(pkt *stack.PacketBuffer) tcpip.Error {
 	if s.closed.Load() {
 		return &tcpip.ErrClosedForSend{}
 	}
-	buffer := buffers.Get().(*[]byte)
+	buffer, ok := buffers.Get().(*[]byte)
+	if !ok {
+		return &tcpip.ErrNoBufferSpace{} // the pool holds nothing else
+	}
 	defer buffers.Put(buffer)
 	packet := slices.Grow((*buffer)[:0], pkt.Size())[:pkt.Size()]
 	copyPacket(packet, pkt)

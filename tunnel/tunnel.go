@@ -206,7 +206,10 @@ func (t *Tunnel) outward(packet []byte) {
 	if !ok {
 		return
 	}
-	buffer := t.x.buffers.Get().(*[]byte)
+	buffer, ok := t.x.buffers.Get().(*[]byte)
+	if !ok {
+		return // the pool holds nothing else
+	}
 	defer t.x.buffers.Put(buffer)
 	t.mu.Lock()
 	if t.closed || !within(t.allowed, destination) {
@@ -266,8 +269,8 @@ func (t *Tunnel) change(what string, f func(now time.Time) (prod bool)) error {
 // appends to out what is to be sent, and reports whether a handshake has completed. It is
 // called with the lock held.
 func (t *Tunnel) settle(now time.Time, out []outgoing) (_ []outgoing, completed bool) {
-	deadline, any := t.end.Deadline()
-	for ; any && !now.Before(deadline); deadline, any = t.end.Deadline() {
+	deadline, due := t.end.Deadline()
+	for ; due && !now.Before(deadline); deadline, due = t.end.Deadline() {
 		if t.end.CallDue(now) {
 			if !t.mayCall && !t.x.calls.atOnce(now) {
 				t.end.HoldCall()
@@ -287,19 +290,19 @@ func (t *Tunnel) settle(now time.Time, out []outgoing) (_ []outgoing, completed 
 		for datagram, to, ok := t.end.Waiting(now); ok; datagram, to, ok = t.end.Waiting(now) {
 			out = t.put(out, now, datagram, to)
 		}
-		deadline, any = t.end.Deadline()
+		deadline, due = t.end.Deadline()
 		t.log.Debug().Msg("handshake completed")
 	}
 	if at := t.end.Endpoint(); at != t.endpoint {
 		t.endpoint = at
 		t.x.moved(t.route, at)
 	}
-	if any && !t.end.CallDue(deadline) {
+	if due && !t.end.CallDue(deadline) {
 		deadline = onGrid(deadline)
 	}
 	// A deadline that moves away is met by the timer that goes off early, and looks
 	// again: that is rarer than packets.
-	if any && (t.alarm.IsZero() || deadline.Before(t.alarm)) {
+	if due && (t.alarm.IsZero() || deadline.Before(t.alarm)) {
 		t.alarm = deadline
 		t.timer.Reset(deadline.Sub(now))
 	}
@@ -312,8 +315,9 @@ func (t *Tunnel) settle(now time.Time, out []outgoing) (_ []outgoing, completed 
 const timerGrid = 250 * time.Millisecond
 
 func onGrid(at time.Time) time.Time {
-	if early := at.Truncate(timerGrid); early.Before(at) {
-		return early.Add(timerGrid)
+	// Unlike at.Truncate this keeps the monotonic time.
+	if late := time.Duration(at.UnixNano() % int64(timerGrid)); late > 0 {
+		return at.Add(timerGrid - late)
 	}
 	return at
 }

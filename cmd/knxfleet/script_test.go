@@ -48,7 +48,6 @@ func TestScripts(t *testing.T) {
 			"no-secret":  noSecret,
 			"no-key-of":  noKeyOf,
 			"wait-other": waitOther,
-
 		},
 	})
 }
