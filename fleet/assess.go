@@ -148,7 +148,7 @@ func (s *site) live(status *Status) {
 		SentDatagrams:     wire.TxDatagrams,
 		ReceivedBytes:     wire.RxBytes,
 		SentBytes:         wire.TxBytes,
-		DroppedPackets:    wire.RxDropped + inside.Dropped + inside.Overflowed,
+		DroppedPackets:    wire.RxDropped + inside.Overflowed,
 		JournalLost:       s.writer.Lost(),
 		Session:           s.sessions.stats(),
 	}

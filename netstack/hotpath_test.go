@@ -12,31 +12,28 @@ type path struct {
 	conn   *UDPConn
 	router netip.AddrPort
 
-	inbound  [][]byte
-	outbound [][]byte
-	sizes    []int
-	payload  []byte
+	inbound []byte
+	sent    int // bytes of the packet sent last
+	payload []byte
 }
 
 func newPath(t testing.TB) *path {
 	t.Helper()
 	s := newStack(t, gatewayAddr+"/24")
 	const telegram = "a TUNNELLING_REQUEST is 21 bytes"
-	return &path{
-		stack:    s,
-		conn:     listenUDP(t, s, "0.0.0.0:3671"),
-		router:   netip.MustParseAddrPort(deviceAddr + ":3671"),
-		inbound:  [][]byte{ip4(17, deviceAddr, gatewayAddr, udpTo(3671, telegram))},
-		outbound: [][]byte{make([]byte, 65535)},
-		sizes:    []int{0},
-		payload:  make([]byte, 64),
+	p := &path{
+		stack:   s,
+		conn:    listenUDP(t, s, "0.0.0.0:3671"),
+		router:  netip.MustParseAddrPort(deviceAddr + ":3671"),
+		inbound: ip4(17, deviceAddr, gatewayAddr, udpTo(3671, telegram)),
+		payload: make([]byte, 64),
 	}
+	s.Connect(func(packet []byte) { p.sent = len(packet) })
+	return p
 }
 
 func (p *path) receive(t testing.TB) {
-	if _, err := p.stack.Write(p.inbound, 0); err != nil {
-		t.Fatal(err)
-	}
+	p.stack.Deliver(p.inbound)
 	n, from, err := p.conn.TryRead(p.payload)
 	if n != 32 || from != p.router || err != nil {
 		t.Fatalf("%d bytes from %v, %v", n, from, err)
@@ -47,8 +44,8 @@ func (p *path) send(t testing.TB) {
 	if err := p.conn.WriteTo(p.payload[:10], p.router); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.stack.Read(p.outbound, p.sizes, 16); err != nil || p.sizes[0] != 38 {
-		t.Fatalf("%d bytes, %v", p.sizes[0], err)
+	if p.sent != 38 {
+		t.Fatalf("%d bytes", p.sent)
 	}
 }
 

@@ -92,8 +92,8 @@ func TestInspectLength(t *testing.T) {
 	}
 }
 
-// Whatever arrives, the device takes the next packet, and so does the socket.
-func FuzzWrite(f *testing.F) {
+// Whatever arrives, the stack takes the next packet, and so does the socket.
+func FuzzDeliver(f *testing.F) {
 	segment := append([]byte{0, 80, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02}, make([]byte, 6)...)
 	quoted := ip4(6, gatewayAddr, deviceAddr, segment)
 	for _, packet := range [][]byte{
@@ -117,8 +117,9 @@ func FuzzWrite(f *testing.F) {
 		if tcp {
 			listenTCP(t, s, "[::]:80")
 		}
-		if n, err := s.Write([][]byte{packet, packet, probe}, 0); n != 3 || err != nil {
-			t.Fatalf("Write = %d, %v", n, err)
+		s.Connect(func([]byte) {})
+		for _, p := range [][]byte{packet, packet, probe} {
+			s.Deliver(p)
 		}
 		if got := s.Stats(); got.In+got.Malformed != 3 {
 			t.Errorf("3 packets were counted as %+v", got)

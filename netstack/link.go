@@ -62,9 +62,6 @@ func (l *link) IsAttached() bool {
 func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range packets.AsSlice() {
 		if err := l.stack.leave(pkt); err != nil {
-			if _, full := err.(*tcpip.ErrNoBufferSpace); full {
-				l.stack.counters.dropped.Add(uint64(packets.Len() - i))
-			}
 			return i, err
 		}
 	}

@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"bytes"
 	"net/netip"
 	"sync"
 	"testing"
@@ -51,28 +52,44 @@ func newPair(t testing.TB) (gateway, device *Stack) {
 	return gateway, device
 }
 
-// wire carries packets both ways until the stacks are closed, as WireGuard would.
+// wire carries packets both ways until the test's end, as WireGuard would.
 func wire(t testing.TB, a, b *Stack) {
-	var pumps sync.WaitGroup
-	pumps.Go(func() { pump(a, b) })
-	pumps.Go(func() { pump(b, a) })
+	carry(t, a, b.Deliver)
+	carry(t, b, a.Deliver)
+}
+
+// carry takes a stack's packets somewhere until the test's end.
+func carry(t testing.TB, from *Stack, to func(packet []byte)) {
+	packets := outlet(from)
+	var carrying sync.WaitGroup
+	done := make(chan struct{})
+	carrying.Go(func() {
+		for {
+			select {
+			case p := <-packets:
+				to(p)
+			case <-done:
+				return
+			}
+		}
+	})
 	t.Cleanup(func() {
-		closeStack(t, a)
-		closeStack(t, b)
-		pumps.Wait()
+		closeStack(t, from)
+		close(done)
+		carrying.Wait()
 	})
 }
 
-func pump(from, to *Stack) {
-	const offset = 16 // WireGuard's headroom
-	bufs, sizes := [][]byte{make([]byte, offset+65535)}, []int{0}
-	for {
-		if _, err := from.Read(bufs, sizes, offset); err != nil {
-			return
+// outlet holds what leaves a stack; when it is full, packets are lost, as on a network.
+func outlet(s *Stack) <-chan []byte {
+	packets := make(chan []byte, 1024)
+	s.Connect(func(packet []byte) {
+		select {
+		case packets <- bytes.Clone(packet):
+		default:
 		}
-		// An error means that the other end is closed: the packet is lost.
-		_, _ = to.Write([][]byte{bufs[0][:offset+sizes[0]]}, offset)
-	}
+	})
+	return packets
 }
 
 func listenUDP(t testing.TB, s *Stack, local string) *UDPConn {

@@ -18,17 +18,11 @@ func TestPing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gateway := newStack(t, gatewayAddr+"/24", gatewayV6+"/64")
 				device := newStack(t, deviceAddr+"/24", deviceV6+"/64")
-				go pump(gateway, device)
-				go func() { // the way back takes its time
-					bufs, sizes := [][]byte{make([]byte, 2000)}, []int{0}
-					for {
-						if _, err := device.Read(bufs, sizes, 0); err != nil {
-							return
-						}
-						<-time.After(delay)
-						_, _ = gateway.Write([][]byte{bufs[0][:sizes[0]]}, 0)
-					}
-				}()
+				carry(t, gateway, device.Deliver)
+				carry(t, device, func(packet []byte) { // the way back takes its time
+					<-time.After(delay)
+					gateway.Deliver(packet)
+				})
 				rtt, err := gateway.Ping(t.Context(), netip.MustParseAddr(remote))
 				if err != nil || rtt != delay {
 					t.Errorf("Ping = %v, %v; want %v", rtt, err, delay)
@@ -74,21 +68,18 @@ func TestPingUnanswered(t *testing.T) {
 func TestPingIgnoresOtherReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gateway := newStack(t, gatewayAddr+"/32")
+		packets := outlet(gateway)
 		go func() {
-			bufs, sizes := [][]byte{make([]byte, 2000)}, []int{0}
-			if _, err := gateway.Read(bufs, sizes, 0); err != nil {
-				return
-			}
-			reply := echoReply(bufs[0][:sizes[0]])
+			reply := echoReply(<-packets)
 			wrongPayload := withBytes(reply, 30, 1)
 			wrongSequence := withBytes(reply, 26, 1)
 			wrongIdentifier := withBytes(reply, 24, 1)
 			truncated := withBytes(reply[:40], 40, 0)
 			for _, p := range [][]byte{wrongPayload, wrongSequence, wrongIdentifier, truncated} {
-				_, _ = gateway.Write([][]byte{p}, 0)
+				gateway.Deliver(p)
 			}
 			<-time.After(time.Second)
-			_, _ = gateway.Write([][]byte{reply}, 0)
+			gateway.Deliver(reply)
 		}()
 		rtt, err := gateway.Ping(t.Context(), netip.MustParseAddr(deviceAddr))
 		if err != nil || rtt != time.Second {
@@ -100,6 +91,7 @@ func TestPingIgnoresOtherReplies(t *testing.T) {
 func TestPingErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStack(t, gatewayAddr+"/32")
+		s.Connect(func([]byte) {})
 		if _, err := s.Ping(t.Context(), netip.MustParseAddr("fd00::1")); err == nil {
 			t.Error("no error for a family that the tunnel lacks")
 		}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.zx2c4.com/wireguard/tun"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
@@ -38,10 +37,8 @@ type Config struct {
 	MTU int
 }
 
-// Stack is a building's TCP/IP stack. Its outer side is used in one of two ways: packets
-// to the building are handed to the function given to [Stack.Connect], and those from it
-// to [Stack.Deliver], which needs no goroutine; or it is read and written as a
-// tun.Device. All methods may be called concurrently and at any time, also
+// Stack is a building's TCP/IP stack. Its outer side, where WireGuard is, are
+// [Stack.Connect] and [Stack.Deliver]. All methods may be called concurrently and at any time, also
 // during and after Close.
 type Stack struct {
 	addresses []netip.Addr
@@ -49,13 +46,11 @@ type Stack struct {
 	has6      bool
 	mtu       int
 
-	connected atomic.Pointer[func(packet []byte)] // see Connect; nil: packets go to out
-	out       *queue
-	udp       *host
-	tcpLink   atomic.Pointer[link] // where Write finds the TCP host, nil while there is none
-	taps      taps
-	counters  counters
-	events    chan tun.Event // one event at most is ever sent, and there is room for it
+	send     atomic.Pointer[func(packet []byte)] // see Connect
+	udp      *host
+	tcpLink  atomic.Pointer[link] // where Deliver finds the TCP host, nil while there is none
+	taps     taps
+	counters counters
 
 	closing sync.Once
 	closed  atomic.Bool // set under mu
@@ -66,12 +61,10 @@ type Stack struct {
 	tcp tcpHalf
 }
 
-var _ tun.Device = (*Stack)(nil)
-
 // New makes a stack. It starts no goroutine. The error says which address or
 // value is wrong.
 func New(cfg Config) (*Stack, error) {
-	s := &Stack{mtu: cfg.MTU, out: newQueue(), events: make(chan tun.Event, 1)}
+	s := &Stack{mtu: cfg.MTU}
 	s.tcp.idle = tcpIdle
 	for _, prefix := range cfg.Addresses {
 		addr := prefix.Addr().Unmap()
@@ -104,17 +97,14 @@ func New(cfg Config) (*Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the stack: %w", err)
 	}
-	s.events <- tun.EventUp
 	return s, nil
 }
 
 // Addresses returns the stack's own addresses.
 func (s *Stack) Addresses() []netip.Addr { return slices.Clone(s.addresses) }
 
-// Close ends the stack: Read and Write return os.ErrClosed,
-// sockets and listeners net.ErrClosed, connections report that they were aborted,
-// packets that wait are dropped, and nothing of the stack runs any more when it
-// returns. Peers are not told. It may be called more than once; each call waits
+// Close ends the stack: sockets and listeners return net.ErrClosed, connections report that
+// they were aborted, and nothing of the stack runs any more when it returns. Peers are not told. It may be called more than once; each call waits
 // for the end. The error is always nil.
 func (s *Stack) Close() error {
 	s.closing.Do(func() {
@@ -126,13 +116,11 @@ func (s *Stack) Close() error {
 		}
 		s.mu.Unlock()
 
-		s.out.close()
 		s.udp.destroy()
 		if tcp != nil {
 			tcp.destroy()
 		}
 		s.tcp.ended.Wait()
-		close(s.events)
 	})
 	return nil
 }

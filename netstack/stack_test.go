@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -14,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.zx2c4.com/wireguard/tun"
 )
 
 func TestConfig(t *testing.T) {
@@ -54,14 +51,8 @@ func TestConfig(t *testing.T) {
 			t.Errorf("New(%v, MTU %d): %v", test.addresses, test.mtu, err)
 			continue
 		}
-		if mtu, err := s.MTU(); mtu != test.wantMTU || err != nil {
-			t.Errorf("MTU = %d, %v; want %d", mtu, err, test.wantMTU)
-		}
-		if name, err := s.Name(); name == "" || err != nil {
-			t.Errorf("Name = %q, %v", name, err)
-		}
-		if s.BatchSize() != 1 || s.File() != nil {
-			t.Errorf("BatchSize %d, File %v", s.BatchSize(), s.File())
+		if s.mtu != test.wantMTU {
+			t.Errorf("MTU = %d; want %d", s.mtu, test.wantMTU)
 		}
 		closeStack(t, s)
 	}
@@ -92,9 +83,7 @@ func TestForgedOwnSourceIsDropped(t *testing.T) {
 	s := newStack(t, gatewayAddr+"/32")
 	c := listenUDP(t, s, gatewayAddr+":1")
 	for src, arrives := range map[string]bool{gatewayAddr: false, "127.0.0.1": false, deviceAddr: true} {
-		if _, err := s.Write([][]byte{ip4(17, src, gatewayAddr, udpTo(1, "x"))}, 0); err != nil {
-			t.Fatal(err)
-		}
+		s.Deliver(ip4(17, src, gatewayAddr, udpTo(1, "x")))
 		_, from, err := c.TryRead(make([]byte, 8))
 		if err != nil || from.IsValid() != arrives {
 			t.Errorf("from %s: arrived %v, %v; want %v", src, from.IsValid(), err, arrives)
@@ -126,53 +115,24 @@ func TestIdenticalBuildingsDoNotMeet(t *testing.T) {
 	})
 }
 
-func TestDeviceEvents(t *testing.T) {
+func TestPacketsAreCounted(t *testing.T) {
 	s := newStack(t, gatewayAddr+"/32")
-	if event, ok := <-s.Events(); event != tun.EventUp || !ok {
-		t.Errorf("first event: %v, %v", event, ok)
-	}
-	select {
-	case event, ok := <-s.Events():
-		t.Errorf("second event: %v, %v", event, ok)
-	default:
-	}
-	closeStack(t, s)
-	closeStack(t, s)
-	if event, ok := <-s.Events(); ok {
-		t.Errorf("event after Close: %v", event)
-	}
-	if _, err := s.Read([][]byte{make([]byte, 2000)}, []int{0}, 0); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("Read after Close: %v", err)
-	}
-	if _, err := s.Write([][]byte{{0x45}}, 0); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("Write after Close: %v", err)
-	}
-}
-
-func TestDeviceDropsAndCounts(t *testing.T) {
-	s := newStack(t, gatewayAddr+"/32")
+	packets := outlet(s)
 	c := listenUDP(t, s, gatewayAddr+":1")
 	good := ip4(17, deviceAddr, gatewayAddr, udpTo(1, "good"))
-	short := append([]byte(nil), good[:len(good)-1]...)
-	bufs := [][]byte{{}, {0, 0, 0, 0, 0x45}, append(make([]byte, 4), short...), append(make([]byte, 4), good...), {1, 2}}
-	if n, err := s.Write(bufs, 4); n != len(bufs) || err != nil {
-		t.Errorf("Write = %d, %v", n, err)
+	for _, p := range [][]byte{nil, {0x45}, good[:len(good)-1], good, {1, 2}} {
+		s.Deliver(p)
 	}
 	expect(t, c, "good", deviceAddr+":3671")
-	for range queueLimit + 10 {
-		send(t, c, "nobody reads", deviceAddr+":3671")
+	send(t, c, "out", deviceAddr+":3671")
+	if want, got := (Stats{In: 1, Out: 1, Malformed: 4}), s.Stats(); got != want || len(packets) != 1 {
+		t.Errorf("Stats = %+v, want %+v; %d packets left", got, want, len(packets))
 	}
-	want := Stats{In: 1, Malformed: 4, Dropped: 10}
-	if got := s.Stats(); got != want {
-		t.Errorf("Stats = %+v, want %+v", got, want)
-	}
-	// A buffer that is too small costs the packet, not the device.
-	if n, err := s.Read([][]byte{make([]byte, 2000)}, []int{0}, 0); n != 1 || err != nil {
-		t.Errorf("Read = %d, %v", n, err)
-	}
-	want.Out = 1
-	if got := s.Stats(); got != want {
-		t.Errorf("Stats = %+v, want %+v", got, want)
+	closeStack(t, s)
+	closeStack(t, s)
+	s.Deliver(good)
+	if got := s.Stats().In; got != 1 {
+		t.Errorf("%d packets were taken, one of them after Close", got)
 	}
 }
 
@@ -209,19 +169,14 @@ func closeUnderTraffic(t *testing.T, operations int64) {
 			}
 		})
 	}
-	users.Go(func() { pump(gateway, device) })
-	users.Go(func() { pump(gateway, device) })
-	users.Go(func() { pump(device, gateway) })
+	wire(t, gateway, device)
 	users.Go(func() { serve(listener) })
 	for _, s := range []*Stack{gateway, device} {
-		users.Go(func() {
-			for range s.Events() {
-			}
-		})
 		garbage := make([]byte, 64)
 		user(func() error {
-			_, err := s.Write([][]byte{garbage, ip4(17, "10.1.1.1", deviceAddr, udpTo(3671, "x"))}, 0)
-			return err
+			s.Deliver(garbage)
+			s.Deliver(ip4(17, "10.1.1.1", deviceAddr, udpTo(3671, "x")))
+			return closedError(s)
 		})
 		user(func() error {
 			remove := s.Tap(func(Packet) {})
@@ -322,9 +277,7 @@ func TestClosedStackIsFreed(t *testing.T) {
 		}
 		sum = sum>>16 + sum&0xffff
 		fragment[10], fragment[11] = byte(^sum>>8), byte(^sum)
-		if _, err := s.Write([][]byte{fragment}, 0); err != nil {
-			t.Fatal(err)
-		}
+		s.Deliver(fragment)
 		closeStack(t, s)
 	}()
 	timeout := time.After(patience)

@@ -4,22 +4,18 @@ import "sync/atomic"
 
 // Stats counts what went through a stack since it was made.
 type Stats struct {
-	// In is the number of valid packets from the building, Out of those
-	// handed to the device's reader.
+	// In is the number of valid packets from the building, Out of those to it.
 	In, Out uint64
-	// Dropped is the number of packets to the building that found the device's
-	// queue full: its reader does not keep up, or does not read.
-	Dropped uint64
 	// Overflowed is the number of received datagrams that found the receive
 	// queue of their UDP socket full: the socket's owner does not keep up.
 	Overflowed uint64
-	// Malformed is the number of things written to the device that are not an
+	// Malformed is the number of things delivered that are not an
 	// IPv4 or IPv6 packet, or shorter than they say.
 	Malformed uint64
 }
 
 type counters struct {
-	in, out, dropped, overflowed, malformed atomic.Uint64
+	in, out, overflowed, malformed atomic.Uint64
 }
 
 // Stats returns the counters, each exact, read one after another.
@@ -28,7 +24,6 @@ func (s *Stack) Stats() Stats {
 	return Stats{
 		In:         c.in.Load(),
 		Out:        c.out.Load(),
-		Dropped:    c.dropped.Load(),
 		Overflowed: c.overflowed.Load(),
 		Malformed:  c.malformed.Load(),
 	}

@@ -11,9 +11,9 @@ import (
 type Direction uint8
 
 const (
-	// FromBuilding is a packet that WireGuard decrypted and wrote to the device.
+	// FromBuilding is a packet that WireGuard decrypted.
 	FromBuilding Direction = iota + 1
-	// ToBuilding is a packet that WireGuard read from the device.
+	// ToBuilding is a packet that is handed to WireGuard.
 	ToBuilding
 )
 

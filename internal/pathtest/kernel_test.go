@@ -50,7 +50,7 @@ func TestSimulatedRouterMeetsTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	router := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), kernelBase+1)
-	side := &simulatedSide{stack: stack, responder: wireguard.New(wireguard.Config{
+	side := &simulatedSide{stack: stack, end: wireguard.New(wireguard.Config{
 		PrivateKey: wireguard.Secret(config.PrivateKey), Peer: config.Peer, PresharedKey: wireguard.Secret(config.PresharedKey), Endpoint: router,
 	}, nil)}
 	side.run(t)
@@ -68,7 +68,7 @@ func TestSimulatedRouterMeetsTheKernel(t *testing.T) {
 	}
 	side.mu.Lock()
 	defer side.mu.Unlock()
-	if s := side.responder.Stats(); s.Handshakes != 1 || s.Refused != 0 {
+	if s := side.end.Stats(); s.Handshakes != 1 || s.Refused != 0 {
 		t.Errorf("%+v, want one handshake and nothing refused", s)
 	}
 }
@@ -77,9 +77,9 @@ func TestSimulatedRouterMeetsTheKernel(t *testing.T) {
 type simulatedSide struct {
 	stack *netstack.Stack
 
-	mu        sync.Mutex
-	responder *wireguard.End
-	conn      *net.UDPConn
+	mu   sync.Mutex
+	end  *wireguard.End
+	conn *net.UDPConn
 }
 
 // run plays the side until the test ends.
@@ -91,7 +91,7 @@ func (s *simulatedSide) run(t *testing.T) {
 	}
 	s.conn = conn
 	var loops sync.WaitGroup
-	loops.Go(s.outward)
+	s.stack.Connect(s.outward)
 	loops.Go(s.inward)
 	done := make(chan struct{})
 	loops.Go(func() { s.timers(done) })
@@ -103,7 +103,7 @@ func (s *simulatedSide) run(t *testing.T) {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.send(s.responder.Initiate(time.Now()))
+	s.send(s.end.Initiate(time.Now()))
 }
 
 // send is called with the lock held; what is lost is repeated by its sender.
@@ -113,16 +113,10 @@ func (s *simulatedSide) send(datagram []byte, to netip.AddrPort, ok bool) {
 	}
 }
 
-func (s *simulatedSide) outward() {
-	buffer, sizes := [][]byte{make([]byte, 2048)}, []int{0}
-	for {
-		if _, err := s.stack.Read(buffer, sizes, 0); err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.send(s.responder.Send(time.Now(), nil, buffer[0][:sizes[0]]))
-		s.mu.Unlock()
-	}
+func (s *simulatedSide) outward(packet []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.send(s.end.Send(time.Now(), nil, packet))
 }
 
 func (s *simulatedSide) inward() {
@@ -136,11 +130,11 @@ func (s *simulatedSide) inward() {
 			continue
 		}
 		s.mu.Lock()
-		result := s.responder.Receive(time.Now(), from, buffer[:n])
+		result := s.end.Receive(time.Now(), from, buffer[:n])
 		s.send(result.Reply, from, result.Reply != nil)
 		s.mu.Unlock()
 		if result.Packet != nil {
-			_, _ = s.stack.Write([][]byte{result.Packet}, 0) // closed: the test is over
+			s.stack.Deliver(result.Packet)
 		}
 	}
 }
@@ -155,8 +149,8 @@ func (s *simulatedSide) timers(done <-chan struct{}) {
 			return
 		}
 		s.mu.Lock()
-		if at, due := s.responder.Deadline(); due && !time.Now().Before(at) {
-			s.send(s.responder.Expire(time.Now()))
+		if at, due := s.end.Deadline(); due && !time.Now().Before(at) {
+			s.send(s.end.Expire(time.Now()))
 		}
 		s.mu.Unlock()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 	"pgregory.net/rapid"
 
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
@@ -68,7 +70,7 @@ func TestPacketsMeetARealStack(t *testing.T) {
 // dial connects a stack to a building with an ordinary wireguard-go.
 func dial(t *testing.T, b *Building, stack *netstack.Stack) {
 	t.Helper()
-	d := device.NewDevice(stack, conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
+	d := device.NewDevice(tunOf(stack), conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
 	t.Cleanup(d.Close)
 	config := "private_key=" + hexKey(b.gatewayKey) + "\npublic_key=" + hexKey(b.routerKey) + "\npreshared_key=" + hexKey(b.preshared) +
 		"\nendpoint=" + b.Outside.String() + "\nallowed_ip=192.168.1.0/24\nallowed_ip=10.200.0.0/24\n"
@@ -79,6 +81,57 @@ func dial(t *testing.T, b *Building, stack *netstack.Stack) {
 		t.Fatal(err)
 	}
 }
+
+// stackTUN is a stack as wireguard-go wants it.
+type stackTUN struct {
+	*netstack.Stack
+	packets chan []byte // full: the packet is lost
+	events  chan tun.Event
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func tunOf(stack *netstack.Stack) *stackTUN {
+	s := &stackTUN{Stack: stack, packets: make(chan []byte, 64), events: make(chan tun.Event), closed: make(chan struct{})}
+	stack.Connect(func(packet []byte) {
+		select {
+		case s.packets <- bytes.Clone(packet):
+		default:
+		}
+	})
+	return s
+}
+
+func (s *stackTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	select {
+	case p := <-s.packets:
+		sizes[0] = copy(bufs[0][offset:], p)
+		return 1, nil
+	case <-s.closed:
+		return 0, os.ErrClosed
+	}
+}
+
+func (s *stackTUN) Write(bufs [][]byte, offset int) (int, error) {
+	for _, b := range bufs {
+		s.Deliver(b[offset:])
+	}
+	return len(bufs), nil
+}
+
+func (s *stackTUN) Close() error {
+	s.once.Do(func() {
+		close(s.closed)
+		close(s.events)
+	})
+	return s.Stack.Close()
+}
+
+func (s *stackTUN) File() *os.File           { return nil }
+func (s *stackTUN) MTU() (int, error)        { return 1420, nil }
+func (s *stackTUN) Name() (string, error)    { return "test", nil }
+func (s *stackTUN) Events() <-chan tun.Event { return s.events }
+func (s *stackTUN) BatchSize() int           { return 1 }
 
 // describe asks the building's interface for its name.
 func describe(t *testing.T, stack *netstack.Stack, number int) {

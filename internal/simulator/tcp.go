@@ -15,6 +15,9 @@ import (
 )
 
 const (
+	// tcpPackets is how many packets wait for the loop. When there are more, the LAN
+	// loses the newest.
+	tcpPackets = 512
 	// tcpQueue is how many frames wait to be sent to one client. When it is full, its
 	// connection is closed.
 	tcpQueue = 256
@@ -31,6 +34,8 @@ type tcpHost struct {
 	// do runs f in the simulator's loop, and reports if it did: not after its end.
 	do      func(f func(now time.Time)) bool
 	stack   *netstack.Stack
+	packets chan []byte // to the gateway; see tcpPackets
+	stopped chan struct{}
 	running sync.WaitGroup
 	clients map[netip.AddrPort]chan []byte // what is to be sent; see tcpQueue
 }
@@ -45,7 +50,16 @@ func startTCP(b *Building, do func(f func(now time.Time)) bool) (*tcpHost, error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("building %d: TCP: %w", b.Number, err), stack.Close())
 	}
-	h := &tcpHost{building: b, do: do, stack: stack, clients: map[netip.AddrPort]chan []byte{}}
+	h := &tcpHost{
+		building: b, do: do, stack: stack, clients: map[netip.AddrPort]chan []byte{},
+		packets: make(chan []byte, tcpPackets), stopped: make(chan struct{}),
+	}
+	stack.Connect(func(packet []byte) {
+		select {
+		case h.packets <- slices.Clone(packet):
+		default:
+		}
+	})
 	h.running.Go(h.forward)
 	h.running.Go(func() { h.accept(listener) })
 	return h, nil
@@ -54,6 +68,7 @@ func startTCP(b *Building, do func(f func(now time.Time)) bool) (*tcpHost, error
 // stop closes the stack and with it all connections. The loop has ended.
 func (h *tcpHost) stop() error {
 	err := h.stack.Close()
+	close(h.stopped)
 	for _, out := range h.clients {
 		close(out)
 	}
@@ -63,19 +78,18 @@ func (h *tcpHost) stop() error {
 
 // deliver gives the stack a packet from the gateway.
 func (h *tcpHost) deliver(inner []byte) {
-	// A packet that the stack does not take is one that the LAN lost.
-	_, _ = h.stack.Write([][]byte{inner}, 0)
+	h.stack.Deliver(inner)
 }
 
-// forward sends the stack's packets to the gateway until the stack is closed.
+// forward sends the stack's packets to the gateway until stop.
 func (h *tcpHost) forward() {
-	buffer, size := make([]byte, 1<<16), []int{0}
 	for {
-		if _, err := h.stack.Read([][]byte{buffer}, size, 0); err != nil {
-			return
-		}
-		packet := slices.Clone(buffer[:size[0]])
-		if !h.do(func(now time.Time) { h.building.sendTCP(now, packet) }) {
+		select {
+		case packet := <-h.packets:
+			if !h.do(func(now time.Time) { h.building.sendTCP(now, packet) }) {
+				return
+			}
+		case <-h.stopped:
 			return
 		}
 	}
