@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -102,6 +101,10 @@ var ErrBadToken = errors.New("not a resume token of this gateway")
 const (
 	tokenVersion  = 1
 	maxBuildingID = 63
+	// fewNamed is how many buildings a token of a live stream names at most as a rule.
+	fewNamed = 8
+	// manyNamed is when the memory of names is not kept for a few.
+	manyNamed = 64
 )
 
 // encode gives the cursor as a token of at most limit bytes, and how many buildings
@@ -118,7 +121,12 @@ func (c *cursor) encode(identity string, limit int) (token string, leftOut int) 
 	body = binary.BigEndian.AppendUint64(body, uint64(c.mark.Stamp))
 	room := base64.RawURLEncoding.DecodedLen(min(limit, MaxToken))
 	last := ""
-	for _, id := range slices.Sorted(maps.Keys(c.at)) {
+	ids := make([]string, 0, fewNamed)
+	for id := range c.at {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
 		before := len(body)
 		shared := 0
 		for shared < len(id) && shared < len(last) && id[shared] == last[shared] {

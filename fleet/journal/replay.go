@@ -192,6 +192,9 @@ func (s *Stream[T]) step(ctx context.Context) error {
 		mark = s.j.markOf(last, mark)
 	}
 	s.epochs()
+	if len(dropped) == 0 && s.core.straight(telegrams, mark) {
+		return s.tell(telegrams, nil)
+	}
 	s.core.live(telegrams, dropped, mark)
 	if err := s.flush(); err != nil {
 		return err
@@ -413,22 +416,30 @@ type replayed interface {
 func (s *Stream[T]) flush() error {
 	for s.core.waiting() > 0 {
 		telegrams, gap := s.core.take(MaxBatch)
-		token, short := s.core.told.encode(s.j.identity, s.j.maxToken)
-		if short > 0 {
-			s.j.mu.Lock()
-			s.j.stats.ShortTokens++
-			s.j.mu.Unlock()
-		}
-		err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token})
+		err := s.tell(telegrams, gap)
 		s.core.release()
 		if err != nil {
 			return err
 		}
-		s.quiet = time.Now()
 	}
 	if now := time.Now(); now.Sub(s.quiet) >= s.silence {
 		s.quiet = now
 		return s.send(Response[T]{})
 	}
+	return nil
+}
+
+// tell sends what the core gave away.
+func (s *Stream[T]) tell(telegrams []T, gap *Gap) error {
+	token, short := s.core.told.encode(s.j.identity, s.j.maxToken)
+	if short > 0 {
+		s.j.mu.Lock()
+		s.j.stats.ShortTokens++
+		s.j.mu.Unlock()
+	}
+	if err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token}); err != nil {
+		return err
+	}
+	s.quiet = time.Now()
 	return nil
 }
