@@ -107,25 +107,44 @@ const (
 	manyNamed = 64
 )
 
+// tokens makes a stream's tokens, in memory that is used again: many streams make
+// hundreds in a second.
+type tokens struct {
+	seed       uint32 // checksum of the journal's identity
+	ids        []string
+	body, text []byte
+}
+
+func newTokens(identity string) tokens {
+	return tokens{seed: crc32.ChecksumIEEE([]byte(identity))}
+}
+
 // encode gives the cursor as a token of at most limit bytes, and how many buildings
-// had to be left out. Tokens are of one length for one cursor, and opaque:
+// had to be left out.
+func (c *cursor) encode(identity string, limit int) (token string, leftOut int) {
+	t := newTokens(identity)
+	return t.encode(c, limit)
+}
+
+// encode gives a cursor as a token of at most limit bytes, and how many buildings had
+// to be left out. Tokens are of one length for one cursor, and opaque:
 //
 //	base64url of: version, CRC-32 of identity and the rest, run (4 bytes), epoch
 //	(uvarint), stamp (8 bytes), then by building, in order: length of what the id
 //	shares with the one before, length of the rest, the rest, epoch of the mark less
 //	its epoch (varint), number (uvarint)
-func (c *cursor) encode(identity string, limit int) (token string, leftOut int) {
-	body := make([]byte, 5, 64+16*len(c.at))
+func (t *tokens) encode(c *cursor, limit int) (token string, leftOut int) {
+	body := append(t.body[:0], tokenVersion, 0, 0, 0, 0)
 	body = binary.BigEndian.AppendUint32(body, c.run)
 	body = binary.AppendUvarint(body, c.mark.Epoch)
 	body = binary.BigEndian.AppendUint64(body, uint64(c.mark.Stamp))
 	room := base64.RawURLEncoding.DecodedLen(min(limit, MaxToken))
-	last := ""
-	ids := make([]string, 0, fewNamed)
+	ids := t.ids[:0]
 	for id := range c.at {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
+	last := ""
 	for _, id := range ids {
 		before := len(body)
 		shared := 0
@@ -143,9 +162,13 @@ func (c *cursor) encode(identity string, limit int) (token string, leftOut int) 
 		}
 		last = id
 	}
-	body[0] = tokenVersion
-	binary.BigEndian.PutUint32(body[1:], checksum(identity, body[5:]))
-	return base64.RawURLEncoding.EncodeToString(body), leftOut
+	binary.BigEndian.PutUint32(body[1:], crc32.Update(t.seed, crc32.IEEETable, body[5:]))
+	text := base64.RawURLEncoding.AppendEncode(t.text[:0], body)
+	t.ids, t.body, t.text = nil, nil, nil
+	if clear(ids); len(ids) <= manyNamed {
+		t.ids, t.body, t.text = ids, body, text
+	}
+	return string(text), leftOut
 }
 
 // checksum is not a signature: a client that forges a token harms only itself.
