@@ -111,8 +111,14 @@ const (
 // hundreds in a second.
 type tokens struct {
 	seed       uint32 // checksum of the journal's identity
-	ids        []string
+	named      []named
 	body, text []byte
+}
+
+// named is a building that a token names.
+type named struct {
+	id string
+	at Position
 }
 
 func newTokens(identity string) tokens {
@@ -134,39 +140,40 @@ func (c *cursor) encode(identity string, limit int) (token string, leftOut int) 
 //	shares with the one before, length of the rest, the rest, epoch of the mark less
 //	its epoch (varint), number (uvarint)
 func (t *tokens) encode(c *cursor, limit int) (token string, leftOut int) {
-	body := append(t.body[:0], tokenVersion, 0, 0, 0, 0)
+	body := t.body[:0]
+	body = append(body, tokenVersion, 0, 0, 0, 0) // then the checksum
 	body = binary.BigEndian.AppendUint32(body, c.run)
 	body = binary.AppendUvarint(body, c.mark.Epoch)
 	body = binary.BigEndian.AppendUint64(body, uint64(c.mark.Stamp))
 	room := base64.RawURLEncoding.DecodedLen(min(limit, MaxToken))
-	ids := t.ids[:0]
-	for id := range c.at {
-		ids = append(ids, id)
+	all := t.named[:0]
+	for id, at := range c.at {
+		all = append(all, named{id, at.Position})
 	}
-	slices.Sort(ids)
+	slices.SortFunc(all, func(a, b named) int { return strings.Compare(a.id, b.id) })
 	last := ""
-	for _, id := range ids {
-		before := len(body)
-		shared := 0
-		for shared < len(id) && shared < len(last) && id[shared] == last[shared] {
+	for i := range all {
+		n, before, shared := &all[i], len(body), 0
+		for shared < len(n.id) && shared < len(last) && n.id[shared] == last[shared] {
 			shared++
 		}
-		body = append(body, byte(shared), byte(len(id)-shared))
-		body = append(body, id[shared:]...)
-		body = binary.AppendVarint(body, int64(c.mark.Epoch)-int64(c.at[id].Epoch))
-		body = binary.AppendUvarint(body, c.at[id].Number)
+		body = append(body, byte(shared), byte(len(n.id)-shared))
+		body = append(body, n.id[shared:]...)
+		body = binary.AppendVarint(body, int64(c.mark.Epoch)-int64(n.at.Epoch))
+		body = binary.AppendUvarint(body, n.at.Number)
 		if len(body) > room {
 			body = body[:before]
 			leftOut++
 			continue
 		}
-		last = id
+		last = n.id
 	}
 	binary.BigEndian.PutUint32(body[1:], crc32.Update(t.seed, crc32.IEEETable, body[5:]))
 	text := base64.RawURLEncoding.AppendEncode(t.text[:0], body)
-	t.ids, t.body, t.text = nil, nil, nil
-	if clear(ids); len(ids) <= manyNamed {
-		t.ids, t.body, t.text = ids, body, text
+	if clear(all); len(all) <= manyNamed {
+		t.named, t.body, t.text = all, body, text
+	} else {
+		t.named, t.body, t.text = nil, nil, nil
 	}
 	return string(text), leftOut
 }
