@@ -88,6 +88,7 @@ type responses struct {
 	mu    sync.Mutex
 	send  func(any) error
 	parts encoded
+	token []byte // the field; its memory is used again
 }
 
 // telegrams sends one response of the journal's.
@@ -105,9 +106,10 @@ func (r *responses) telegrams(from journal.Response[*fleet.Telegram]) error {
 	for _, t := range from.Telegrams {
 		r.parts = append(r.parts, t.Encoded)
 	}
-	token := protowire.AppendTag(nil, resumeTokenField, protowire.BytesType)
-	r.parts = append(r.parts, protowire.AppendString(token, from.Token))
-	err := r.send(r.parts)
+	r.token = protowire.AppendTag(r.token[:0], resumeTokenField, protowire.BytesType)
+	r.token = protowire.AppendString(r.token, from.Token)
+	r.parts = append(r.parts, r.token)
+	err := r.send(&r.parts) // which copies them
 	clear(r.parts)
 	return err
 }

@@ -19,8 +19,8 @@ func TestGatherUnderLoadOnly(t *testing.T) {
 		responses   [2]int        // after the first second, in one
 	}{
 		{"a thousand a second for one", 1000, 1, 0, [2]int{1000, 1000}},
-		{"five thousand a second for one", 5000, 1, gatherTime, [2]int{200, 260}},
-		{"a thousand a second for a hundred", 1000, 100, gatherTime, [2]int{200, 260}},
+		{"five thousand a second for one", 5000, 1, gatherTime, [2]int{150, 180}},
+		{"a thousand a second for a hundred", 1000, 100, gatherTime, [2]int{150, 180}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -338,8 +338,11 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	s.number++
 	kept := received(journal.Position{Epoch: s.epoch, Number: s.number}, &t)
 	kept.Initial = s.starts.answered(&t)
-	kept.Stamp = s.writer.Write(kept)
+	// What takes long comes before Write: the tokens of all streams name every building
+	// that had telegrams between one's Write and its Published.
 	published := s.encoder.telegram(s.building.ID, s.desired.Load().Labels, s.tables.Current(s.building.ID), &kept)
+	kept.Stamp = s.writer.Write(kept)
+	published.Stamp = kept.Stamp
 	s.publish(published)
 	s.writer.Published()
 	s.values.Observe(s.building.ID, kept)

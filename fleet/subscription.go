@@ -13,9 +13,11 @@ const (
 	DefaultQueueBytes = 4 << 20
 	// gatherTime is how long telegrams are gathered for one subscriber when all
 	// subscribers together are told more than gatherFrom in a second: a response for each
-	// would cost far more than it brings. Below that, and after a rest, each goes out at
-	// once, which costs some 40 µs.
-	gatherTime = 4 * time.Millisecond
+	// would cost far more than it brings, here and at the client, which answers each
+	// with a ping and a window. Below that, and after a rest, each goes out at once, which
+	// costs some 40 µs. Half of this is what a telegram waits under load, of the 5 ms that
+	// it may be on its way then.
+	gatherTime = 6 * time.Millisecond
 	gatherFrom = 4000
 	// rateOver is the time over which a subscriber's telegrams in a second are averaged.
 	rateOver = 100 * time.Millisecond
@@ -111,8 +113,8 @@ func (s *Subscription) Next(ctx context.Context) (telegrams []*Telegram, missed 
 			s.given = telegrams
 			s.measure(time.Now())
 			return telegrams, missed, nil //nolint:nilerr // what was queued comes before the end
-		case n == 0:
-			gather = 0
+		case n == 0 && s.rate*gather.Seconds() < 1:
+			gather = 0 // perhaps none comes: wait for one. Else it would be woken twice
 		}
 		s.mu.Unlock()
 		if err := s.wait(ctx, gather); err != nil {

@@ -82,8 +82,8 @@ func TestLiveAllocations(t *testing.T) {
 		if err := s.step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-	}); got > 8 {
-		t.Errorf("%v allocations for a response of 1000 telegrams, want at most 8", got)
+	}); got > 1 {
+		t.Errorf("%v allocations for a response of 1000 telegrams, want at most 1", got)
 	}
 }
 

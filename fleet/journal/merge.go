@@ -92,6 +92,7 @@ type core[T any] struct {
 	batch  []T    // what take gave last
 	limit  Mark   // below it, everything was told or is in out
 	told   cursor // what take has given away
+	named  int    // the most that the present told.at has held
 }
 
 // newCore makes a core for a stream that goes on after a cursor.
@@ -101,7 +102,7 @@ func newCore[T any](from cursor, identify func(T) Identity, restore func(string,
 	}
 	return &core[T]{
 		identify: identify, restore: restore,
-		start: from, limit: from.mark, told: from,
+		start: from, limit: from.mark, told: from, named: len(from.at),
 	}
 }
 
@@ -523,52 +524,3 @@ func (c *core[T]) take(most int) (telegrams []T, gap *Gap) {
 
 // release lets go of what take gave last.
 func (c *core[T]) release() { clear(c.batch) }
-
-// tell moves the cursor past items, while the rest still waits.
-func (c *core[T]) tell(taken, rest []item[T]) {
-	mark := c.limit
-	if len(rest) > 0 {
-		mark.Stamp = min(mark.Stamp, rest[0].low)
-	}
-	if mark.Stamp > c.told.mark.Stamp {
-		c.told.mark = mark
-	}
-	for building, at := range c.told.at {
-		if at.stamp > 0 && c.told.mark.below(at.Epoch, at.stamp) {
-			delete(c.told.at, building)
-		}
-	}
-	for i := range taken {
-		switch it := &taken[i]; {
-		case it.building == "":
-		case !c.told.mark.below(it.position.Epoch, it.stamp):
-			c.told.at[it.building] = reached{it.position, it.stamp}
-		case len(c.told.at) > 0:
-			delete(c.told.at, it.building)
-		}
-	}
-}
-
-// keepItems bounds the memory that is kept for what waits.
-const keepItems = 2 * MaxBatch
-
-// forget makes room, when nothing waits, and drops the places that nothing can reach
-// a second time. What is not below the mark is in told.
-func (c *core[T]) forget() {
-	c.out, c.head = c.out[:0], 0
-	if cap(c.out) > keepItems {
-		c.out = nil
-	}
-	if c.replaying || c.overlap {
-		return
-	}
-	for building := range c.places {
-		if _, ok := c.told.at[building]; !ok {
-			delete(c.places, building)
-		}
-	}
-	if len(c.places) == 0 {
-		c.places = nil
-	}
-	c.start.mark = c.told.mark // which says what was told of those that were dropped
-}

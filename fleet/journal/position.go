@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -102,42 +101,81 @@ var ErrBadToken = errors.New("not a resume token of this gateway")
 const (
 	tokenVersion  = 1
 	maxBuildingID = 63
+	// fewNamed is how many buildings a token of a live stream names at most as a rule.
+	fewNamed = 8
+	// manyNamed is when the memory of names is not kept for a few.
+	manyNamed = 64
 )
 
+// tokens makes a stream's tokens, in memory that is used again: many streams make
+// hundreds in a second.
+type tokens struct {
+	seed       uint32 // checksum of the journal's identity
+	named      []named
+	body, text []byte
+}
+
+// named is a building that a token names.
+type named struct {
+	id string
+	at Position
+}
+
+func newTokens(identity string) tokens {
+	return tokens{seed: crc32.ChecksumIEEE([]byte(identity))}
+}
+
 // encode gives the cursor as a token of at most limit bytes, and how many buildings
-// had to be left out. Tokens are of one length for one cursor, and opaque:
+// had to be left out.
+func (c *cursor) encode(identity string, limit int) (token string, leftOut int) {
+	t := newTokens(identity)
+	return t.encode(c, limit)
+}
+
+// encode gives a cursor as a token of at most limit bytes, and how many buildings had
+// to be left out. Tokens are of one length for one cursor, and opaque:
 //
 //	base64url of: version, CRC-32 of identity and the rest, run (4 bytes), epoch
 //	(uvarint), stamp (8 bytes), then by building, in order: length of what the id
 //	shares with the one before, length of the rest, the rest, epoch of the mark less
 //	its epoch (varint), number (uvarint)
-func (c *cursor) encode(identity string, limit int) (token string, leftOut int) {
-	body := make([]byte, 5, 64+16*len(c.at))
+func (t *tokens) encode(c *cursor, limit int) (token string, leftOut int) {
+	body := t.body[:0]
+	body = append(body, tokenVersion, 0, 0, 0, 0) // then the checksum
 	body = binary.BigEndian.AppendUint32(body, c.run)
 	body = binary.AppendUvarint(body, c.mark.Epoch)
 	body = binary.BigEndian.AppendUint64(body, uint64(c.mark.Stamp))
 	room := base64.RawURLEncoding.DecodedLen(min(limit, MaxToken))
+	all := t.named[:0]
+	for id, at := range c.at {
+		all = append(all, named{id, at.Position})
+	}
+	slices.SortFunc(all, func(a, b named) int { return strings.Compare(a.id, b.id) })
 	last := ""
-	for _, id := range slices.Sorted(maps.Keys(c.at)) {
-		before := len(body)
-		shared := 0
-		for shared < len(id) && shared < len(last) && id[shared] == last[shared] {
+	for i := range all {
+		n, before, shared := &all[i], len(body), 0
+		for shared < len(n.id) && shared < len(last) && n.id[shared] == last[shared] {
 			shared++
 		}
-		body = append(body, byte(shared), byte(len(id)-shared))
-		body = append(body, id[shared:]...)
-		body = binary.AppendVarint(body, int64(c.mark.Epoch)-int64(c.at[id].Epoch))
-		body = binary.AppendUvarint(body, c.at[id].Number)
+		body = append(body, byte(shared), byte(len(n.id)-shared))
+		body = append(body, n.id[shared:]...)
+		body = binary.AppendVarint(body, int64(c.mark.Epoch)-int64(n.at.Epoch))
+		body = binary.AppendUvarint(body, n.at.Number)
 		if len(body) > room {
 			body = body[:before]
 			leftOut++
 			continue
 		}
-		last = id
+		last = n.id
 	}
-	body[0] = tokenVersion
-	binary.BigEndian.PutUint32(body[1:], checksum(identity, body[5:]))
-	return base64.RawURLEncoding.EncodeToString(body), leftOut
+	binary.BigEndian.PutUint32(body[1:], crc32.Update(t.seed, crc32.IEEETable, body[5:]))
+	text := base64.RawURLEncoding.AppendEncode(t.text[:0], body)
+	if clear(all); len(all) <= manyNamed {
+		t.named, t.body, t.text = all, body, text
+	} else {
+		t.named, t.body, t.text = nil, nil, nil
+	}
+	return string(text), leftOut
 }
 
 // checksum is not a signature: a client that forges a token harms only itself.

@@ -85,15 +85,16 @@ type Response[T any] struct {
 // Stream gives what the journal has, and then what is live: of each building every
 // telegram once and in order, or a gap in its place.
 type Stream[T any] struct {
-	j     *Journal
-	view  View[T]
-	sub   Subscription[T]
-	core  *core[T]
-	last  int  // of Start, until replayed
-	all   bool // the next replay has to look at everything that is stored
-	opens int  // index of the next of Journal.opens
-	live  bool
-	quiet time.Time // when something was sent last
+	j      *Journal
+	view   View[T]
+	sub    Subscription[T]
+	core   *core[T]
+	tokens tokens
+	last   int  // of Start, until replayed
+	all    bool // the next replay has to look at everything that is stored
+	opens  int  // index of the next of Journal.opens
+	live   bool
+	quiet  time.Time // when something was sent last
 	// silence is after how long an empty response is sent.
 	silence time.Duration
 	send    func(Response[T]) error
@@ -106,7 +107,7 @@ type Stream[T any] struct {
 // Follow makes a stream. The subscription must exist already, so that what is
 // published from now on waits in it. An error wraps ErrBadToken.
 func Follow[T any](j *Journal, view View[T], start Start, sub Subscription[T]) (*Stream[T], error) {
-	s := &Stream[T]{j: j, view: view, sub: sub}
+	s := &Stream[T]{j: j, view: view, sub: sub, tokens: newTokens(j.identity)}
 	from := cursor{run: j.run, mark: j.Mark()}
 	switch {
 	case start.Token != "":
@@ -192,6 +193,9 @@ func (s *Stream[T]) step(ctx context.Context) error {
 		mark = s.j.markOf(last, mark)
 	}
 	s.epochs()
+	if len(dropped) == 0 && s.core.straight(telegrams, mark) {
+		return s.tell(telegrams, nil)
+	}
 	s.core.live(telegrams, dropped, mark)
 	if err := s.flush(); err != nil {
 		return err
@@ -413,22 +417,30 @@ type replayed interface {
 func (s *Stream[T]) flush() error {
 	for s.core.waiting() > 0 {
 		telegrams, gap := s.core.take(MaxBatch)
-		token, short := s.core.told.encode(s.j.identity, s.j.maxToken)
-		if short > 0 {
-			s.j.mu.Lock()
-			s.j.stats.ShortTokens++
-			s.j.mu.Unlock()
-		}
-		err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token})
+		err := s.tell(telegrams, gap)
 		s.core.release()
 		if err != nil {
 			return err
 		}
-		s.quiet = time.Now()
 	}
 	if now := time.Now(); now.Sub(s.quiet) >= s.silence {
 		s.quiet = now
 		return s.send(Response[T]{})
 	}
+	return nil
+}
+
+// tell sends what the core gave away.
+func (s *Stream[T]) tell(telegrams []T, gap *Gap) error {
+	token, short := s.tokens.encode(&s.core.told, s.j.maxToken)
+	if short > 0 {
+		s.j.mu.Lock()
+		s.j.stats.ShortTokens++
+		s.j.mu.Unlock()
+	}
+	if err := s.send(Response[T]{Telegrams: telegrams, Gap: gap, Token: token}); err != nil {
+		return err
+	}
+	s.quiet = time.Now()
 	return nil
 }
