@@ -79,7 +79,7 @@ func (s *site) assessTunnel(status *Status, now time.Time, lookupErr error) {
 	case config.Endpoint.IsZero():
 		status.Reason = ReasonAwaitingRouter
 		status.Message = fmt.Sprintf("waiting for the router to call: it has no endpoint of its own (tunnel.endpoint), "+
-			"so the router needs this gateway as endpoint, a persistent keepalive, and %s as its peer's public key", s.ourKey)
+			"so the router needs this gateway as endpoint, a persistent keepalive, and %s as its peer's public key", s.ourKey())
 	case status.Endpoint == "" && errors.Is(lookupErr, tunnel.ErrNoSocket):
 		status.State, status.Reason = StateResolving, ReasonNoSocket
 		status.Message = fmt.Sprintf("%v: give the gateway an address of that family (--tunnel-listen), or the router one of the other", lookupErr)
@@ -99,7 +99,7 @@ func (s *site) assessTunnel(status *Status, now time.Time, lookupErr error) {
 		status.Reason = ReasonHandshakeUnanswered
 		status.Message = fmt.Sprintf("the router at %s does not answer WireGuard: check that tunnel.endpoint is right and its UDP port open, "+
 			"that tunnel.peer_public_key is the router's key, and that the router has %s as its peer's public key and the same preshared key",
-			status.Endpoint, s.ourKey)
+			status.Endpoint, s.ourKey())
 		if lookupErr != nil {
 			status.Message += fmt.Sprintf("; and the name %s leads nowhere now (%v)", config.Endpoint.Host, lookupErr)
 		}

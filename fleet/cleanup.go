@@ -23,6 +23,8 @@ type CleanerConfig struct {
 		Forget(ctx context.Context, p ownership.Past) error
 	}
 	Buildings interface {
+		// List gives the buildings that match, but for those that cannot be read.
+		List(ctx context.Context, match func(registry.Building) bool) ([]registry.Building, error)
 		Get(ctx context.Context, id string) (registry.Building, error)
 	}
 	Journal interface {
@@ -73,9 +75,20 @@ func (c *Cleaner) clean(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	listed := make(map[string]bool, len(all))
+	if _, err = c.cfg.Buildings.List(ctx, func(b registry.Building) bool {
+		listed[b.ID] = true
+		return false
+	}); err != nil {
+		return err
+	}
 	var failed []error
 	for _, p := range all {
-		// Only what is certainly not there is taken for deleted.
+		if listed[p.Building] {
+			continue
+		}
+		// Only what is certainly not there is taken for deleted; what cannot be read is
+		// in no list.
 		if _, err := c.cfg.Buildings.Get(ctx, p.Building); !errors.Is(err, registry.ErrNotFound) {
 			continue
 		}

@@ -130,7 +130,7 @@ func waitFor(ctx context.Context, patience time.Duration, ok func() bool) bool {
 func (d *diagnosing) unreached(ctx context.Context, clockBehind bool, seen tunnel.Messages) *finding {
 	t := d.site.tunnel
 	endpoint := d.building.Tunnel.Endpoint
-	ours := d.site.ourKey
+	ours := d.site.ourKey()
 	switch {
 	case ctx.Err() != nil:
 		return &finding{verdict: VerdictUnclear}
@@ -223,6 +223,6 @@ func (d *diagnosing) nothingBack() *finding {
 		VerdictUDPBlocked,
 		fmt.Sprintf("nothing comes back from %s, and nothing ever has: UDP is blocked, the address or port is wrong, the router is off, or the keys differ, since WireGuard does not answer strangers", at),
 		fmt.Sprintf("check that the UDP port %d is forwarded to the router and open; then compare the keys: the router's with tunnel.peer_public_key (%s), and ours, %s, with the peer in the router",
-			at.Port(), d.building.Tunnel.Peer, d.site.ourKey),
+			at.Port(), d.building.Tunnel.Peer, d.site.ourKey()),
 	}
 }

@@ -357,6 +357,7 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		log:        f.cfg.Log.With().Str("building", building.ID).Logger(),
 		publish:    f.cfg.Hub.Publish,
 		waitedFor:  f.cfg.Hub.WaitedFor,
+		ourKey:     sync.OnceValue(building.Tunnel.PrivateKey.Public),
 		values:     f.values,
 		found:      f.cfg.Ownership.Found,
 		report:     func(status Status) { f.board.report(building.ID, status) },

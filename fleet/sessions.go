@@ -136,7 +136,7 @@ func (s *site) sessionConfig() session.Config { return s.sessionConfigOf(s.appli
 func (s *site) sessionConfigOf(b *registry.Building) session.Config {
 	knx := b.KNX
 	config := session.Config{
-		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience,
+		Control: knx.Interface, FixedAddress: knx.IndividualAddress, StopTimeout: disconnectPatience, Together: heartbeatsTogether,
 		Transport: transports[knx.Transport], Probe: knx.Probe, ProbeEvery: knx.ProbeInterval,
 	}
 	if knx.Fallback.IsValid() {

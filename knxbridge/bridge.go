@@ -63,6 +63,7 @@ type Bridge struct {
 	tcp      *tcpStream // nil: none
 	streams  sync.WaitGroup
 	pace     *rate.Limiter
+	armed    time.Time // what the timer is set to; zero: it is not running
 	inFlight *pending
 	result   *session.Result // of inFlight, to be given when all outputs are done
 	lastWait time.Duration   // of the write that was sent last
@@ -116,8 +117,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	// Full: a read that was cut short is already noted.
-	unread := make(chan struct{}, 1)
+	var unread <-chan struct{} // nil, unless a read was cut short
 	stop := ctx.Done()
 	for !b.stopped {
 		b.arm(timer, b.sendWrites(time.Now()))
@@ -129,15 +129,16 @@ func (b *Bridge) Run(ctx context.Context) error {
 			now = time.Now()
 			b.machine.Stop(now)
 		case <-b.readable():
-			b.readAll(unread)
+			unread = b.readAll()
 			now = time.Now()
 		case <-unread:
-			b.readAll(unread)
+			unread = b.readAll()
 			now = time.Now()
 		case e := <-b.streamEvents():
 			now = time.Now()
 			b.streamEvent(now, e)
 		case <-timer.C:
+			b.armed = time.Time{}
 			now = time.Now()
 			b.machine.Expire(now)
 		case <-b.kick:
@@ -152,26 +153,36 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// readAll reads what waits, and makes sure of another turn if it was too much.
-func (b *Bridge) readAll(unread chan<- struct{}) {
+// readAll reads what waits. If it was too much it makes sure of another turn by what it
+// returns, which can always be received from; otherwise nil.
+func (b *Bridge) readAll() <-chan struct{} {
 	if b.read() {
-		select {
-		case unread <- struct{}{}:
-		default:
-		}
+		return always
 	}
+	return nil
 }
 
-// arm sets the timer to the machine's deadline or the next write's turn.
+// always can always be received from.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// arm sets the timer to the machine's deadline or the next write's turn, unless that is
+// what it is set to: most of what is received changes neither.
 func (b *Bridge) arm(timer *time.Timer, turn time.Time) {
 	at, ok := b.machine.Deadline()
 	if !turn.IsZero() && (!ok || turn.Before(at)) {
 		at, ok = turn, true
 	}
-	if ok {
-		timer.Reset(time.Until(at))
-	} else {
+	switch {
+	case !ok:
 		timer.Stop()
+		b.armed = time.Time{}
+	case !at.Equal(b.armed):
+		timer.Reset(time.Until(at))
+		b.armed = at
 	}
 }
 

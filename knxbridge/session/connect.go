@@ -96,7 +96,7 @@ func (m *Machine) connected(now time.Time, from origin, r frame.ConnectResponse)
 		since:    now,
 		answered: now,
 	}
-	m.arm(timerHeartbeat, now.Add(jitter(heartbeatEvery, heartbeatJitter, m.rnd())))
+	m.planHeartbeat(now, jitter(heartbeatEvery, heartbeatJitter, m.rnd()))
 	m.planProbe(now)
 	m.reportUp(now)
 	m.askFeatures(now)

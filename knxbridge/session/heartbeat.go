@@ -74,7 +74,18 @@ func (m *Machine) heartbeatAnswered(now time.Time, next time.Duration) {
 	m.link.beats = 0
 	m.disarm(timerHeartbeatAnswer)
 	m.disarm(timerHeartbeatDoubt)
-	m.arm(timerHeartbeat, now.Add(next))
+	m.planHeartbeat(now, next)
+}
+
+// planHeartbeat plans the next heartbeat: with Config.Together on its last multiple
+// that is not after the time given.
+func (m *Machine) planHeartbeat(now time.Time, next time.Duration) {
+	at := now.Add(next)
+	if each := m.cfg.Together; each > 0 {
+		// Unlike at.Truncate this keeps the monotonic time.
+		at = at.Add(-time.Duration(at.UnixNano() % int64(each)))
+	}
+	m.arm(timerHeartbeat, at)
 }
 
 // proven notes another answer of the interface than one to a heartbeat: an ACK

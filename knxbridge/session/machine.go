@@ -42,6 +42,11 @@ type Config struct {
 	Probe      frame.GroupAddress
 	ProbeEvery time.Duration
 
+	// Together, when not zero, makes heartbeats fall on multiples of it, counted from
+	// 1970: those of many machines in one process then come due at once, and so do
+	// the answers, and the process wakes up once for all of them.
+	Together time.Duration
+
 	// StopTimeout bounds the wait for the answer to the DISCONNECT_REQUEST when
 	// stopping. Zero means the standard's 10 s; more than that is cut to it.
 	StopTimeout time.Duration

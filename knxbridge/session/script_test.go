@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write the outputs of the golden scrip
 // script is blocks of commands, "----", and what the machine did, to the next
 // empty line. The commands are:
 //
-//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp] [layer=busmonitor] [probe=GA] [every=DURATION]   a new machine
+//	config [control=A:P] [local=A:P] [fixed=IA] [fallback=A:P] [transport=auto|tcp] [layer=busmonitor] [probe=GA] [every=DURATION] [together=DURATION]   a new machine
 //	start | stop | kick
 //	at +DURATION          time passes; what is due on the way is done when due
 //	late +DURATION        time passes, and only then what is due is done
@@ -225,6 +225,9 @@ func (p *player) runConfig(a arguments) error {
 	}
 	if v, ok := a["every"]; ok && err == nil {
 		cfg.ProbeEvery, err = time.ParseDuration(v)
+	}
+	if v, ok := a["together"]; ok && err == nil {
+		cfg.Together, err = time.ParseDuration(v)
 	}
 	cfg.Transport = map[string]Transport{"auto": TransportAuto, "tcp": TransportTCP}[a["transport"]]
 	if a["layer"] == "busmonitor" {
