@@ -117,7 +117,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var unread <-chan struct{} // nil, unless a read was cut short
+	// Full: a read that was cut short is already noted.
+	unread := make(chan struct{}, 1)
 	stop := ctx.Done()
 	for !b.stopped {
 		b.arm(timer, b.sendWrites(time.Now()))
@@ -129,10 +130,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 			now = time.Now()
 			b.machine.Stop(now)
 		case <-b.readable():
-			unread = b.readAll()
+			b.readAll(unread)
 			now = time.Now()
 		case <-unread:
-			unread = b.readAll()
+			b.readAll(unread)
 			now = time.Now()
 		case e := <-b.streamEvents():
 			now = time.Now()
@@ -153,21 +154,15 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// readAll reads what waits. If it was too much it makes sure of another turn by what it
-// returns, which can always be received from; otherwise nil.
-func (b *Bridge) readAll() <-chan struct{} {
+// readAll reads what waits, and makes sure of another turn if it was too much.
+func (b *Bridge) readAll(unread chan<- struct{}) {
 	if b.read() {
-		return always
+		select {
+		case unread <- struct{}{}:
+		default:
+		}
 	}
-	return nil
 }
-
-// always can always be received from.
-var always = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
 
 // arm sets the timer to the machine's deadline or the next write's turn, unless that is
 // what it is set to: most of what is received changes neither.
