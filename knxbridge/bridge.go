@@ -63,7 +63,6 @@ type Bridge struct {
 	tcp      *tcpStream // nil: none
 	streams  sync.WaitGroup
 	pace     *rate.Limiter
-	armed    time.Time // what the timer is set to; zero: it is not running
 	inFlight *pending
 	result   *session.Result // of inFlight, to be given when all outputs are done
 	lastWait time.Duration   // of the write that was sent last
@@ -139,7 +138,6 @@ func (b *Bridge) Run(ctx context.Context) error {
 			now = time.Now()
 			b.streamEvent(now, e)
 		case <-timer.C:
-			b.armed = time.Time{}
 			now = time.Now()
 			b.machine.Expire(now)
 		case <-b.kick:
@@ -164,20 +162,16 @@ func (b *Bridge) readAll(unread chan<- struct{}) {
 	}
 }
 
-// arm sets the timer to the machine's deadline or the next write's turn, unless that is
-// what it is set to: most of what is received changes neither.
+// arm sets the timer to the machine's deadline or the next write's turn.
 func (b *Bridge) arm(timer *time.Timer, turn time.Time) {
 	at, ok := b.machine.Deadline()
 	if !turn.IsZero() && (!ok || turn.Before(at)) {
 		at, ok = turn, true
 	}
-	switch {
-	case !ok:
-		timer.Stop()
-		b.armed = time.Time{}
-	case !at.Equal(b.armed):
+	if ok {
 		timer.Reset(time.Until(at))
-		b.armed = at
+	} else {
+		timer.Stop()
 	}
 }
 
