@@ -53,6 +53,7 @@ type Exchange struct {
 	strange   strangers     // who they were
 	calls     *calls
 	work      work
+	unknown   chan received // initiations from unknown sources
 	buffers   sync.Pool     // of *[]byte, for datagrams to be sent
 	cursor    atomic.Uint32 // where the next search begins
 	count     counts
@@ -109,6 +110,7 @@ func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 		closing:   make(chan struct{}),
 		strangers: rate.NewLimiter(hashesPerSecond, hashesBurst),
 		calls:     newCalls(),
+		unknown:   make(chan received, unknownWaiting),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 0, usualDatagram); return &b }},
 	}
 	x.work.wake.L = &x.work.mu
@@ -147,6 +149,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 	for range runtime.GOMAXPROCS(0) {
 		readers.Go(x.work.run)
 	}
+	readers.Go(x.lookAtUnknown)
 	readers.Go(func() error { return x.calls.run(x.closing, (*Tunnel).callNow) })
 	return readers.Wait()
 }

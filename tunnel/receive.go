@@ -3,7 +3,6 @@ package tunnel
 import (
 	"bytes"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/knxfleet/knxfleet/tunnel/wireguard"
@@ -16,13 +15,12 @@ type receiver struct {
 	identities []*identity
 }
 
-// receive hands a datagram to the tunnels that it may be for. It is decrypted in place.
+// receive hands a datagram to the tunnel that it is for. It is decrypted in place.
 // behind says that more have come than the reader keeps up with.
 func (r *receiver) receive(datagram []byte, from netip.AddrPort, behind bool) {
 	x := r.x
 	x.count.rxDatagrams.Add(1)
 	x.count.rxBytes.Add(uint64(len(datagram)))
-	r.routes = r.routes[:0]
 	kind := wireguard.MessageType(datagram)
 	if from.Port() == 0 {
 		kind = 0 // nobody can be answered there, but a tunnel would follow its router to it
@@ -30,56 +28,99 @@ func (r *receiver) receive(datagram []byte, from netip.AddrPort, behind bool) {
 	switch kind {
 	case 0:
 		x.count.malformed.Add(1)
+		return
 	case wireguard.Initiation:
 		r.initiation(datagram, from)
-	default:
-		index, _ := wireguard.ReceiverIndex(datagram)
-		x.mu.RLock()
-		route := x.demux.receiver(index)
-		x.mu.RUnlock()
-		switch {
-		case route == nil:
-			x.count.unknownIndex.Add(1)
-		case kind != wireguard.Transport && !route.answers.Allow():
-			x.count.rateLimited.Add(1)
-		default:
-			r.routes = append(r.routes, route)
-		}
+		return
 	}
+	index, _ := wireguard.ReceiverIndex(datagram)
+	x.mu.RLock()
+	route := x.demux.receiver(index)
+	x.mu.RUnlock()
 	now := time.Now()
-	for _, route := range r.routes {
-		t := route.tunnel
-		switch {
-		case !route.wall.admit(now, len(datagram)):
-			route.wall.dropped.Add(1)
-			x.count.flooded.Add(1)
-		case kind == wireguard.Transport && !behind && t.in.idle() && route.direct.AllowN(now, 1):
-			t.receive(now, datagram, from)
-		case !x.work.give(t, received{bytes.Clone(datagram), from}):
-			route.wall.dropped.Add(1)
-			x.count.queueFull.Add(1)
-		}
+	switch {
+	case route == nil:
+		x.count.unknownIndex.Add(1)
+	case !x.admit(now, route, len(datagram)):
+	case kind != wireguard.Transport && !route.answers.AllowN(now, 1):
+		x.count.rateLimited.Add(1)
+	case kind == wireguard.Transport && !behind && route.tunnel.in.idle() && route.direct.AllowN(now, 1):
+		route.tunnel.receive(now, datagram, from)
+	default:
+		x.give(route, received{bytes.Clone(datagram), from})
 	}
-	clear(r.routes) // closed tunnels must not be held by an idle reader
+}
+
+// admit reports whether a tunnel gets one more datagram.
+func (x *Exchange) admit(now time.Time, route *route, size int) bool {
+	if route.wall.admit(now, size) {
+		return true
+	}
+	route.wall.dropped.Add(1)
+	x.count.flooded.Add(1)
+	return false
+}
+
+// give leaves a datagram to the workers.
+func (x *Exchange) give(route *route, d received) {
+	if !x.work.give(route.tunnel, d) {
+		route.wall.dropped.Add(1)
+		x.count.queueFull.Add(1)
+	}
 }
 
 // initiation finds the tunnels for a handshake initiation, which carries no
-// index. Its first MAC shows which of our keys it calls; where several tunnels
-// use that key, its sealed sender shows which tunnel.
+// index. Its first MAC shows which of our keys it calls. If that is not one of those last
+// seen at its source, somebody else looks at all of them, since packets wait meanwhile.
 func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
-	x, now := r.x, time.Now()
+	x := r.x
 	x.mu.RLock()
 	r.identities = x.demux.atHand(r.identities[:0], from)
 	x.mu.RUnlock()
 	id := called(r.identities, datagram)
-	if id == nil {
-		id = r.search(now, datagram, from)
-	}
 	clear(r.identities) // closed tunnels must not be held by an idle reader
-	if id == nil {
+	if id != nil {
+		r.handOver(time.Now(), id, received{bytes.Clone(datagram), from})
 		return
 	}
+	select {
+	case x.unknown <- received{bytes.Clone(datagram), from}:
+	default:
+		x.count.rateLimited.Add(1)
+	}
+}
 
+// unknownWaiting is how many initiations from unknown sources wait to be looked at. When
+// there are more, the newest is dropped and counted: its sender repeats it after 5 s.
+const unknownWaiting = 1024
+
+// lookAtUnknown finds out whom initiations from unknown sources call, until the exchange is
+// closed.
+func (x *Exchange) lookAtUnknown() error {
+	r := receiver{x: x}
+	for {
+		select {
+		case d := <-x.unknown:
+			r.unknown(time.Now(), d)
+		case <-x.closing:
+			return nil
+		}
+	}
+}
+
+func (r *receiver) unknown(now time.Time, d received) {
+	id := r.search(now, d.data, d.from)
+	clear(r.identities) // closed tunnels must not be held
+	if id != nil {
+		r.handOver(now, id, d)
+	}
+}
+
+// handOver gives an initiation to the tunnel that it calls. Where several tunnels use the
+// key that it calls, its sealed sender shows which.
+func (r *receiver) handOver(now time.Time, id *identity, d received) {
+	x := r.x
+	r.routes = r.routes[:0]
 	x.mu.RLock()
 	shared := len(id.routes) > 1
 	if !shared {
@@ -87,19 +128,23 @@ func (r *receiver) initiation(datagram []byte, from netip.AddrPort) {
 	}
 	x.mu.RUnlock()
 	if shared {
-		r.ofCaller(now, id, datagram, from)
+		r.ofCaller(now, id, d.data, d.from)
 	}
-
-	x.mu.RLock()
-	allowed := slices.DeleteFunc(r.routes, func(route *route) bool {
-		if route.source == from {
-			return !route.initiationsHere.AllowN(now, 1)
+	for _, route := range r.routes {
+		x.mu.RLock()
+		limit := route.initiations
+		if route.source == d.from {
+			limit = route.initiationsHere
 		}
-		return !route.initiations.AllowN(now, 1)
-	})
-	x.mu.RUnlock()
-	x.count.rateLimited.Add(uint64(len(r.routes) - len(allowed)))
-	r.routes = allowed
+		x.mu.RUnlock()
+		switch {
+		case !limit.AllowN(now, 1):
+			x.count.rateLimited.Add(1)
+		case x.admit(now, route, len(d.data)):
+			x.give(route, received{bytes.Clone(d.data), d.from})
+		}
+	}
+	clear(r.routes) // closed tunnels must not be held
 }
 
 // search compares an initiation with all our keys, in steps, as long as the
