@@ -6,34 +6,33 @@ import (
 	"sync"
 )
 
-// recentKeys bounds how many keys' public halves are remembered.
-const recentKeys = 256
+// recentKeys bounds how many private keys are kept as read. Many starts can be under way.
+const recentKeys = 4096
 
-// recent remembers the public keys of the private keys seen last. Between a building's
-// file and its tunnel its key is looked at half a dozen times, and each time would be a curve
+// recent keeps the private keys seen last as crypto/ecdh has read them. Between a building's
+// file and its tunnel its key is looked at half a dozen times, and to read it is a curve
 // operation of some 50 µs. When it is full, any one makes room.
 var recent struct {
 	mu sync.Mutex
-	of map[PrivateKey]PublicKey
+	of map[PrivateKey]*ecdh.PrivateKey
 }
 
-// Public returns the public key that belongs to k.
-func (k PrivateKey) Public() PublicKey {
+// read returns the key for computations.
+func (k PrivateKey) read() *ecdh.PrivateKey {
 	recent.mu.Lock()
-	public, known := recent.of[k]
+	key, known := recent.of[k]
 	recent.mu.Unlock()
 	if known {
-		return public
+		return key
 	}
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
+	key, err := ecdh.X25519().NewPrivateKey(k[:])
 	if err != nil {
 		panic(fmt.Sprintf("tunnel: X25519 refused a key of %d bytes", len(k))) // it checks nothing but the length
 	}
-	public = PublicKey(private.PublicKey().Bytes())
 	recent.mu.Lock()
 	defer recent.mu.Unlock()
 	if recent.of == nil {
-		recent.of = make(map[PrivateKey]PublicKey, recentKeys)
+		recent.of = make(map[PrivateKey]*ecdh.PrivateKey)
 	}
 	if len(recent.of) == recentKeys {
 		for other := range recent.of {
@@ -41,6 +40,9 @@ func (k PrivateKey) Public() PublicKey {
 			break
 		}
 	}
-	recent.of[k] = public
-	return public
+	recent.of[k] = key
+	return key
 }
+
+// Public returns the public key that belongs to k.
+func (k PrivateKey) Public() PublicKey { return PublicKey(k.read().PublicKey().Bytes()) }

@@ -116,15 +116,14 @@ func (x *Exchange) Open(cfg Config, dev Device, log zerolog.Logger, onHandshake 
 		return nil, errors.Join(err, dev.Close())
 	}
 	t := &Tunnel{x: x, dev: dev, log: log, onHandshake: onHandshake, allowed: masked(cfg.AllowedIPs)}
-	t.end = wireguard.New(wireguard.Config{
-		PrivateKey:   wireguard.Secret(cfg.PrivateKey),
+	t.end = wireguard.NewWithKey(wireguard.Config{
 		Peer:         cfg.Peer,
 		PresharedKey: wireguard.Secret(cfg.PresharedKey),
 		Calls:        true,
 		Keepalive:    cfg.Keepalive,
 		Queue:        waitingPackets,
 		MTU:          cmp.Or(cfg.MTU, DefaultMTU),
-	}, rand.Reader)
+	}, cfg.PrivateKey.read(), rand.Reader)
 	t.timer = time.AfterFunc(never, t.expire)
 	t.timer.Stop()
 	t.route = newRoute(t, cfg.PrivateKey, t.end.PublicKey(), cfg.Peer)

@@ -41,7 +41,6 @@ type serveCmd struct {
 // Run is the gateway.
 func (c *serveCmd) Run(ctx context.Context, s *streams, args arguments) (err error) {
 	log := c.logger(s)
-	tuneCollector()
 	if err := c.journalFlags.validate(); err != nil {
 		return err
 	}

@@ -88,6 +88,13 @@ func New(cfg Config, random io.Reader) *End {
 	if err != nil {
 		panic(err) // only a key of another size is refused
 	}
+	return NewWithKey(cfg, private, random)
+}
+
+// NewWithKey is New with the private key as crypto/ecdh has read it, which is a curve
+// operation. Config.PrivateKey is not looked at.
+func NewWithKey(cfg Config, private *ecdh.PrivateKey, random io.Reader) *End {
+	cfg.PrivateKey = Secret{}
 	if random == nil {
 		random = rand.Reader
 	}
