@@ -96,13 +96,14 @@ func TestDamagedFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			keys := *cfg.Keys.(*testKeys) // which note what they are asked
 			for _, path := range slices.Sorted(maps.Keys(files(t, c.dir))) {
 				for _, what := range c.damages {
 					if info, err := os.Stat(filepath.Join(c.dir, path)); err != nil || info.Size() == 0 {
 						continue
 					}
 					damaged := cfg
-					damaged.Dir = copied(t, c.dir)
+					damaged.Dir, damaged.Keys = copied(t, c.dir), &keys
 					harm(t, damaged.Dir, path, what)
 					t.Logf("%-45s %-18s %s", path, what, outcomeOf(t, damaged, want))
 					noError(t, os.RemoveAll(damaged.Dir))
