@@ -72,7 +72,7 @@ func (d *diagnosing) handshake(ctx context.Context) (CheckResult, string, tunnel
 	if !first.Last.IsZero() && began.Sub(first.Last) < youngKeys && first.InitiatingSince.IsZero() {
 		return CheckPassed, fmt.Sprintf("the router at %s agreed on keys a moment ago", t.Endpoint()), tunnel.Messages{}
 	}
-	if err := t.Renew(); err != nil && errors.Is(err, tunnel.ErrNoSocket) {
+	if err := t.Renew(); err != nil { // the tunnel is closed
 		return CheckFailed, err.Error(), tunnel.Messages{}
 	}
 	window := min(handshakeWindow, d.timeout/2)

@@ -220,7 +220,7 @@ func (t *Tunnel) outward(packet []byte) {
 	if ok {
 		out = t.put(out, now, datagram, to)
 	}
-	out, _ = t.settle(now, out)
+	out, _ = t.settle(now, out) // sending completes no handshake
 	t.mu.Unlock()
 	t.transmit(out)
 	if cap(datagram) > cap(*buffer) {
@@ -230,7 +230,7 @@ func (t *Tunnel) outward(packet []byte) {
 
 // expire is called by the timer.
 func (t *Tunnel) expire() {
-	_ = t.change("", func(time.Time) bool {
+	_ = t.change("", func(time.Time) bool { // after Close nothing is due
 		t.alarm = time.Time{}
 		return false
 	})

@@ -140,7 +140,7 @@ func (r *End) Stats() Stats { return r.stats }
 
 // Format prints the public key only, whatever the verb.
 func (r End) Format(s fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(s, "responder %x", r.public) // fmt has no place for an error
+	_, _ = fmt.Fprintf(s, "WireGuard end %x", r.public) // fmt has no place for an error
 }
 
 // Result is what a datagram gave. The zero Result: nothing.
