@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // numbers are n records, "1" to n.
@@ -446,4 +448,20 @@ func TestLossAfterAKill(t *testing.T) {
 	if loss := openWith(t, Config{Dir: killed}).Journal().Loss(); loss != "" {
 		t.Errorf("after a close in order: loss %q", loss)
 	}
+}
+
+// A read that ends early, here with the store closed under it, leaves nothing running.
+func TestReadEndsWithWhatItStarted(t *testing.T) {
+	e := openWith(t, Config{Dir: t.TempDir()})
+	before := goleak.IgnoreCurrent()
+	appendAll(t, e.Journal(), "hq", numbers(1200)...)
+	enough := errors.New("enough")
+	err := e.Journal().Read(t.Context(), Query{}, func(Record) error {
+		noError(t, e.Close())
+		return enough
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("read: %v", err)
+	}
+	noError(t, goleak.Find(before))
 }

@@ -137,44 +137,56 @@ func (s scan) attempt(ctx context.Context, e *Engine, seen *uint64, last uint64,
 	}
 	var delivered uint64
 	for {
-		batch, err := consumer.FetchNoWait(scanBatch)
-		if err != nil {
-			return false, err
-		}
-		count := 0
-		for msg := range batch.Messages() {
-			count++
-			meta, err := msg.Metadata()
-			if err != nil {
-				return false, err
-			}
-			if delivered++; meta.Sequence.Consumer != delivered {
-				return false, errors.New("a message was left out")
-			}
-			if meta.Sequence.Stream > last {
-				return true, nil
-			}
-			if err := fn(scanned{msg.Subject(), meta.Timestamp, msg.Data(), meta.Sequence.Stream}); err != nil {
-				return true, err
-			}
-			*seen = meta.Sequence.Stream
-			if meta.NumPending == 0 || *seen == last {
-				return true, nil
-			}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return false, err
-		}
-		if ctx.Err() != nil {
+		before := delivered
+		done, err := s.batch(consumer, seen, &delivered, last, fn)
+		switch {
+		case done || err != nil:
+			return done, err
+		case ctx.Err() != nil:
 			return false, ctx.Err()
-		}
-		if count > 0 {
+		case delivered > before:
 			continue
 		}
 		// The rest was dropped by the limits meanwhile, or cannot be read.
 		info, err := consumer.Info(ctx)
 		return err == nil && info.NumPending == 0, err
 	}
+}
+
+// batch reads the next messages of an attempt, of which delivered have been read.
+func (s scan) batch(consumer jetstream.Consumer, seen, delivered *uint64, last uint64, fn func(scanned) error) (done bool, err error) {
+	batch, err := consumer.FetchNoWait(scanBatch)
+	if err != nil {
+		return false, err
+	}
+	// What the client library runs for a batch ends with it, and not with us.
+	defer func() {
+		for range batch.Messages() {
+		}
+	}()
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return false, err
+		}
+		if *delivered++; meta.Sequence.Consumer != *delivered {
+			return false, errors.New("a message was left out")
+		}
+		if meta.Sequence.Stream > last {
+			return true, nil
+		}
+		if err := fn(scanned{msg.Subject(), meta.Timestamp, msg.Data(), meta.Sequence.Stream}); err != nil {
+			return true, err
+		}
+		*seen = meta.Sequence.Stream
+		if meta.NumPending == 0 || *seen == last {
+			return true, nil
+		}
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+		return false, err
+	}
+	return false, nil
 }
 
 // consumer makes the server's part of a scan, which goes on after a message or,
