@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net"
+	"time"
 
 	"golang.org/x/net/ipv4"
 )
@@ -25,6 +26,7 @@ type batched struct {
 	in, out []ipv4.Message
 	to      []net.UDPAddr // of out
 	room    int           // of each of in
+	gather  gathering     // of the reader
 }
 
 func newBatched(c *net.UDPConn) *batched {
@@ -65,6 +67,7 @@ func (b *batched) readBatch(fn receiveFunc) error {
 	if cut && b.room < maxDatagram {
 		b.makeRoom(maxDatagram)
 	}
+	time.Sleep(b.gather.read(time.Now(), n, n == batchSize))
 	return nil
 }
 
