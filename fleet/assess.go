@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/knxfleet/knxfleet/knxbridge/session"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
@@ -112,13 +114,22 @@ func (s *site) tell(status Status) {
 	status.Since = s.status.Since
 	if status.State != s.status.State {
 		status.Since = time.Now()
-		s.log.Info().Str("reason", status.Reason).Str("detail", status.Message).Msgf("building is %s", status.State)
+		s.logLevel(status).Str("reason", status.Reason).Str("detail", status.Message).Msgf("building is %s", status.State)
 	}
 	if status == s.status {
 		return
 	}
 	s.status = status
 	s.report(status)
+}
+
+// logLevel is that of a state in the log. The steps of every start are for whoever looks
+// for a fault: a building that comes up has one line.
+func (s *site) logLevel(status Status) *zerolog.Event {
+	if status.Reason == ReasonHandshakeStarted || status.Reason == string(session.ReasonStarting) {
+		return s.log.Debug()
+	}
+	return s.log.Info()
 }
 
 // isOpen reports whether tunnel, stack and bridge may be used by others.
