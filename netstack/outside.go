@@ -29,21 +29,42 @@ func (s *Stack) Deliver(packet []byte) {
 	}
 	s.counters.in.Add(1)
 	s.taps.show(FromBuilding, in.packet)
-	to := s.udp.link
-	if tcp := s.tcpLink.Load(); tcp != nil && in.tcp {
-		to = tcp
+	if p, ok := plainIn(in); ok {
+		if c := s.socketAt(p.to); c != nil && !slices.Contains(s.addresses, p.from.Addr()) {
+			c.arrivals.put(p)
+			return
+		}
 	}
-	to.deliver(in.network, in.packet)
+	if to := s.linkFor(in); to != nil {
+		to.deliver(in.network, in.packet)
+	}
+}
+
+// linkFor finds the host that a packet concerns, which is made if need be; nil when it
+// concerns none.
+func (s *Stack) linkFor(in inbound) *link {
+	if tcp := s.tcpLink.Load(); tcp != nil && in.tcp {
+		return tcp
+	}
+	if udp := s.udpLink.Load(); udp != nil {
+		return udp
+	}
+	// A host that has not been there has sent nothing that an error could be about.
+	if !s.ours(in) || in.isError() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.needUDP() != nil {
+		return nil // it is closed, or cannot be made: as if the network had lost the packet
+	}
+	return s.udp.link
 }
 
 // leave hands on a packet to the building. The host that it comes from keeps it.
 func (s *Stack) leave(pkt *stack.PacketBuffer) tcpip.Error {
-	send := s.send.Load()
-	switch {
-	case s.closed.Load():
+	if s.closed.Load() {
 		return &tcpip.ErrClosedForSend{}
-	case send == nil:
-		return nil // lost, as on any network
 	}
 	buffer, ok := buffers.Get().(*[]byte)
 	if !ok {
@@ -52,10 +73,19 @@ func (s *Stack) leave(pkt *stack.PacketBuffer) tcpip.Error {
 	defer buffers.Put(buffer)
 	packet := slices.Grow((*buffer)[:0], pkt.Size())[:pkt.Size()]
 	copyPacket(packet, pkt)
+	s.emit(packet)
+	return nil
+}
+
+// emit hands on a packet to the building.
+func (s *Stack) emit(packet []byte) {
+	send := s.send.Load()
+	if send == nil || s.closed.Load() {
+		return // lost, as on any network
+	}
 	s.counters.out.Add(1)
 	s.taps.show(ToBuilding, packet)
 	(*send)(packet)
-	return nil
 }
 
 // copyPacket copies the whole of pkt to dst, which has its size.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -83,8 +82,8 @@ func (s *Stack) openEcho(remote netip.Addr, events *waiter.Queue) (tcpip.Endpoin
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed.Load() {
-		return nil, net.ErrClosed
+	if err := s.needUDP(); err != nil {
+		return nil, err
 	}
 	endpoint, terr := s.udp.stack.NewEndpoint(protocol, networkOf(remote), events)
 	if terr != nil {

@@ -3,14 +3,12 @@ package netstack
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
 const (
@@ -46,9 +44,13 @@ type Stack struct {
 	has6      bool
 	mtu       int
 
+	only4, only6 netip.Addr // the stack's address in a family that has one alone
+
 	send     atomic.Pointer[func(packet []byte)] // see Connect
-	udp      *host
-	tcpLink  atomic.Pointer[link] // where Deliver finds the TCP host, nil while there is none
+	sockets  atomic.Pointer[[]*UDPConn]          // those that are open; replaced under mu
+	ident    atomic.Uint32                       // identification of the last IPv4 packet that went past gVisor
+	udpLink  atomic.Pointer[link]                // where Deliver finds the UDP host, nil while there is none
+	tcpLink  atomic.Pointer[link]                // the same for TCP
 	taps     taps
 	counters counters
 
@@ -58,6 +60,7 @@ type Stack struct {
 	// mu makes opening something and closing the stack exclude each other, so
 	// that Close knows all that it has to end.
 	mu  sync.Mutex
+	udp *host // see needUDP; nil while there is none
 	tcp tcpHalf
 }
 
@@ -92,12 +95,24 @@ func New(cfg Config) (*Stack, error) {
 		return nil, fmt.Errorf("tunnel MTU %d: must be %d to %d", s.mtu, least, maxMTU)
 	}
 
-	var err error
-	s.udp, err = newHost(s, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6)
-	if err != nil {
-		return nil, fmt.Errorf("make the stack: %w", err)
-	}
+	s.only4, s.only6 = s.only(netip.Addr.Is4), s.only(netip.Addr.Is6)
+	s.ident.Store(rand.Uint32())
+	s.sockets.Store(new([]*UDPConn))
 	return s, nil
+}
+
+// only is the one address of a family; invalid when there are none or several.
+func (s *Stack) only(family func(netip.Addr) bool) (only netip.Addr) {
+	for _, a := range s.addresses {
+		switch {
+		case !family(a):
+		case only.IsValid():
+			return netip.Addr{}
+		default:
+			only = a
+		}
+	}
+	return only
 }
 
 // Addresses returns the stack's own addresses.
@@ -110,13 +125,18 @@ func (s *Stack) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()
 		s.closed.Store(true)
-		tcp := s.tcp.host
+		udp, tcp, sockets := s.udp, s.tcp.host, *s.sockets.Load()
 		if s.tcp.timer != nil {
 			s.tcp.timer.Stop()
 		}
 		s.mu.Unlock()
 
-		s.udp.destroy()
+		for _, c := range sockets {
+			_ = c.Close() // always nil
+		}
+		if udp != nil {
+			udp.destroy()
+		}
 		if tcp != nil {
 			tcp.destroy()
 		}

@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -24,10 +26,14 @@ import (
 // ICMP message. All methods may be called concurrently.
 type UDPConn struct {
 	stack    *Stack
-	endpoint tcpip.Endpoint
 	local    netip.AddrPort
-	events   waiter.Queue
+	network  tcpip.NetworkProtocolNumber
 	arrivals receiver
+
+	// What it is in the stack's UDP host; guarded by the stack's mu.
+	endpoint tcpip.Endpoint // nil while there is none
+	events   waiter.Queue
+	entry    waiter.Entry
 }
 
 // ListenUDP opens a socket on local. An invalid address, or ::, stands for all
@@ -47,34 +53,83 @@ func (s *Stack) listenUDP(local netip.AddrPort) (*UDPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-
+	if addr := local.Addr(); addr.IsValid() && !addr.IsUnspecified() && !slices.Contains(s.addresses, addr) {
+		return nil, syscall.EADDRNOTAVAIL
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
 		return nil, net.ErrClosed
 	}
-	c := &UDPConn{stack: s}
+	if local.Port() == 0 {
+		local = netip.AddrPortFrom(local.Addr(), s.freePort(local.Addr()))
+	}
+	if local.Port() == 0 || s.taken(local) {
+		return nil, syscall.EADDRINUSE
+	}
+	c := &UDPConn{stack: s, local: local, network: network}
 	// Room for one: a token says that datagrams wait, however many.
 	c.arrivals = receiver{counters: &s.counters, readable: make(chan struct{}, 1)}
-	endpoint, terr := s.udp.stack.NewEndpoint(udp.ProtocolNumber, network, &c.events)
-	if terr != nil {
-		return nil, asError(terr)
+	if s.udp != nil {
+		if err := c.open(s.udp); err != nil {
+			return nil, err
+		}
 	}
-	c.endpoint, c.arrivals.endpoint = endpoint, endpoint
-	var entry waiter.Entry
-	entry.Init(&c.arrivals, waiter.ReadableEvents|waiter.EventHUp)
-	c.events.EventRegister(&entry)
-	if terr := endpoint.Bind(fullAddress(local)); terr != nil {
-		endpoint.Close()
-		return nil, asError(terr)
-	}
-	bound, terr := endpoint.GetLocalAddress()
-	if terr != nil {
-		endpoint.Close()
-		return nil, asError(terr)
-	}
-	c.local = netip.AddrPortFrom(local.Addr(), bound.Port)
+	sockets := append(slices.Clone(*s.sockets.Load()), c)
+	s.sockets.Store(&sockets)
 	return c, nil
+}
+
+// The ports that a socket gets which asks for none (RFC 6335 §6).
+const (
+	firstFreePort = 49152
+	freePorts     = 1<<16 - firstFreePort
+)
+
+// freePort returns a port that nobody has; 0 when all are taken. It is called with mu
+// held.
+func (s *Stack) freePort(addr netip.Addr) uint16 {
+	begin := rand.IntN(freePorts)
+	for n := range freePorts {
+		port := uint16(firstFreePort + (begin+n)%freePorts)
+		if !s.taken(netip.AddrPortFrom(addr, port)) {
+			return port
+		}
+	}
+	return 0
+}
+
+// taken reports whether a socket would get datagrams that another one gets.
+func (s *Stack) taken(local netip.AddrPort) bool {
+	return slices.ContainsFunc(*s.sockets.Load(), func(c *UDPConn) bool {
+		return c.local.Port() == local.Port() && (covers(c.local.Addr(), local.Addr()) || covers(local.Addr(), c.local.Addr()))
+	})
+}
+
+// covers reports whether a socket on the local address a gets what is sent to b; b may be
+// one that stands for several.
+func covers(a, b netip.Addr) bool {
+	switch {
+	case !a.IsValid() || a == netip.IPv6Unspecified():
+		return true
+	case a == netip.IPv4Unspecified():
+		return b.Is4()
+	default:
+		return a == b
+	}
+}
+
+// socketAt finds the socket that gets what is sent to an address of the stack; nil for none.
+func (s *Stack) socketAt(to netip.AddrPort) *UDPConn {
+	if !slices.Contains(s.addresses, to.Addr()) {
+		return nil
+	}
+	for _, c := range *s.sockets.Load() {
+		if c.local.Port() == to.Port() && covers(c.local.Addr(), to.Addr()) {
+			return c
+		}
+	}
+	return nil
 }
 
 // listenNetwork tells the family of a socket on addr. gVisor's IPv6 sockets
@@ -133,16 +188,37 @@ func (c *UDPConn) send(b []byte, to netip.AddrPort) error {
 	if c.arrivals.isClosed() {
 		return net.ErrClosed
 	}
+	to = netip.AddrPortFrom(addr, to.Port())
+	if c.sendPlain(b, to) {
+		return nil
+	}
+	endpoint, err := c.wholeEndpoint()
+	if err != nil {
+		return err
+	}
 	out, ok := outgoing.Get().(*datagramOut)
 	if !ok {
 		out = new(datagramOut)
 	}
-	out.to = fullAddress(netip.AddrPortFrom(addr, to.Port()))
+	out.to = fullAddress(to)
 	out.payload.Reset(b)
-	_, terr := c.endpoint.Write(&out.payload, tcpip.WriteOptions{To: &out.to})
+	_, terr := endpoint.Write(&out.payload, tcpip.WriteOptions{To: &out.to})
 	out.payload.Reset(nil) // b is the caller's
 	outgoing.Put(out)
 	return asError(terr)
+}
+
+// wholeEndpoint is the socket in the stack's UDP host, which is made if there is none.
+func (c *UDPConn) wholeEndpoint() (tcpip.Endpoint, error) {
+	c.stack.mu.Lock()
+	defer c.stack.mu.Unlock()
+	if err := c.stack.needUDP(); err != nil {
+		return nil, err
+	}
+	if c.endpoint == nil {
+		return nil, net.ErrClosed
+	}
+	return c.endpoint, nil
 }
 
 // datagramOut is what gVisor takes a datagram as. It does not keep it.
@@ -157,32 +233,63 @@ var outgoing sync.Pool
 // Close closes the socket and drops what waits in it. It may be called more
 // than once. The error is always nil.
 func (c *UDPConn) Close() error {
-	c.endpoint.Close() // tells c.arrivals
+	s := c.stack
+	s.mu.Lock()
+	sockets := slices.DeleteFunc(slices.Clone(*s.sockets.Load()), func(other *UDPConn) bool { return other == c })
+	s.sockets.Store(&sockets)
+	endpoint := c.endpoint
+	c.endpoint = nil
+	s.mu.Unlock()
+	c.arrivals.close()
+	if endpoint != nil {
+		endpoint.Close()
+	}
 	return nil
 }
 
-// receiver takes arrived datagrams out of gVisor's endpoint as soon as they are
-// announced, and holds them for TryRead.
+// receiver holds arrived datagrams for TryRead. Out of gVisor's endpoint it takes them as
+// soon as they are announced.
 type receiver struct {
-	endpoint tcpip.Endpoint
 	counters *counters
 	readable chan struct{}
 
-	mu     sync.Mutex
-	queue  datagrams
-	closed bool
+	mu       sync.Mutex
+	endpoint tcpip.Endpoint // nil while there is none
+	queue    datagrams
+	closed   bool
+}
+
+// put takes a datagram that passed gVisor by.
+func (r *receiver) put(p plain) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.queue.begin()
+	_, _ = r.queue.Write(p.payload) // never fails
+	if !r.queue.commit(p.from) {
+		r.counters.overflowed.Add(1)
+	}
+	r.announce()
+}
+
+// from makes it take what the endpoint announces.
+func (r *receiver) from(endpoint tcpip.Endpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endpoint = endpoint
 }
 
 // NotifyEvent implements waiter.EventListener. gVisor calls it in the goroutine
-// that writes to the device, or in the one that closes the endpoint, and holds
-// no lock that Read needs.
+// that delivers, and holds no lock that Read needs.
 func (r *receiver) NotifyEvent(waiter.EventMask) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for more := !r.closed; more; {
 		more = r.receive()
 	}
-	if r.closed || !r.queue.empty() {
+	if !r.queue.empty() {
 		r.announce()
 	}
 }
@@ -192,19 +299,22 @@ func (r *receiver) NotifyEvent(waiter.EventMask) {
 func (r *receiver) receive() bool {
 	r.queue.begin()
 	result, err := r.endpoint.Read(&r.queue, tcpip.ReadOptions{NeedRemoteAddr: true})
-	switch err.(type) {
-	case nil:
-		if !r.queue.commit(addrPortOf(result.RemoteAddr)) {
-			r.counters.overflowed.Add(1)
-		}
-		return true
-	case *tcpip.ErrClosedForReceive:
-		r.closed = true
-		r.queue = datagrams{}
+	if err != nil {
+		r.queue.abandon()
 		return false
 	}
-	r.queue.abandon()
-	return false
+	if !r.queue.commit(addrPortOf(result.RemoteAddr)) {
+		r.counters.overflowed.Add(1)
+	}
+	return true
+}
+
+// close drops what waits, and wakes the owner.
+func (r *receiver) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed, r.queue = true, datagrams{}
+	r.announce()
 }
 
 func (r *receiver) take(b []byte) (int, netip.AddrPort, error) {
