@@ -26,7 +26,16 @@ func open(t *testing.T, dir string) (*ownership.Claims, *engine.Engine) {
 			t.Error(err)
 		}
 	})
-	return ownership.New(e.Fleet(), false), e
+	return read(t, e, false), e
+}
+
+func read(t *testing.T, e *engine.Engine, suspect bool) *ownership.Claims {
+	t.Helper()
+	c, err := ownership.Open(t.Context(), e.Fleet(), suspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // epochs claims buildings and insists that every epoch is higher than the last.
@@ -139,7 +148,7 @@ func TestAfterALossTheFirstClaimIsUnclean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	suspect := ownership.New(e.Fleet(), true)
+	suspect := read(t, e, true)
 	first, err := suspect.Claim(t.Context(), "hq")
 	if err != nil || !first.Unclean || first.Previous != before.Epoch {
 		t.Errorf("the first claim: %+v, %v", first, err)
