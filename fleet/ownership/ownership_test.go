@@ -2,6 +2,7 @@ package ownership_test
 
 import (
 	"context"
+	"flag"
 	"net/netip"
 	"os"
 	"testing"
@@ -13,7 +14,14 @@ import (
 	"github.com/knxfleet/knxfleet/internal/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each step of the model test waits for the disk. -rapid.checks overrides
+	// this, since flags are parsed later.
+	if err := flag.Set("rapid.checks", "20"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func open(t *testing.T, dir string) (*ownership.Claims, *engine.Engine) {
 	t.Helper()
