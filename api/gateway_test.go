@@ -91,6 +91,8 @@ func startWith(t *testing.T, with setup) *gateway {
 	noError(t, err)
 	g.tables, err = tables.Open(t.Context(), tables.Config{Bucket: store.Tables(), Buildings: g.registry, Log: log})
 	noError(t, err)
+	claims, err := ownership.Open(t.Context(), store.Fleet(), store.Journal().Loss() != "")
+	noError(t, err)
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: log})
 	noError(t, err)
 	g.hub = fleet.NewHub()
@@ -99,7 +101,7 @@ func startWith(t *testing.T, with setup) *gateway {
 	}
 	all := fleet.New(fleet.Config{
 		Journal: g.journal,
-		Desired: g.registry, Ownership: ownership.New(store.Fleet(), store.Journal().Loss() != ""), Tunnels: exchange, Hub: g.hub, Tables: g.tables,
+		Desired: g.registry, Ownership: claims, Tunnels: exchange, Hub: g.hub, Tables: g.tables,
 		Resolver: net.DefaultResolver, Log: log,
 	})
 	if with.probe == nil {

@@ -56,11 +56,14 @@ func openGateway(ctx context.Context, c *serveCmd, log zerolog.Logger) (*gateway
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	claims, err := ownership.Open(ctx, store.Fleet(), store.Journal().Loss() != "")
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: c.TunnelListen, Log: log})
 	if err != nil {
 		return nil, errors.Join(usageError{fmt.Errorf("--tunnel-listen: %w", err)}, store.Close())
 	}
-	claims := ownership.New(store.Fleet(), store.Journal().Loss() != "")
 	telegrams := c.openJournal(ctx, store, log)
 	hub := fleet.NewHub()
 	all := fleet.New(fleet.Config{

@@ -13,6 +13,9 @@
 // replicas will write the same key on condition of the revision
 // they saw, with their session in the record, and take over what is absent,
 // released, or claimed by a session that is gone.
+//
+// As nobody else writes, what is stored is read once, when the claims are opened,
+// and a claim is one write. See memory.go.
 package ownership
 
 import (
@@ -50,17 +53,12 @@ type Claims struct {
 	// suspect: what the process before recorded last may be lost.
 	suspect bool
 
-	mu   sync.Mutex
-	held map[string]uint64 // epochs by building, of all that this process ever claimed
-	runs map[string]bool   // those that it has not released
-}
-
-// New returns the claims kept in the engine's Fleet bucket. suspect says that the
-// journal may have lost the end of epochs that ended in order (see
-// [engine.Journal.Loss]): then the first claim of each building is told to be
-// unclean.
-func New(bucket *engine.Bucket, suspect bool) *Claims {
-	return &Claims{bucket: bucket, suspect: suspect, held: make(map[string]uint64), runs: make(map[string]bool)}
+	mu    sync.Mutex
+	known map[string]known // by building
+	// begun counts writes, and doubts says up to which of them it is not known what
+	// is stored under a key. See memory.go.
+	begun  uint64
+	doubts map[string]uint64
 }
 
 // Claimed is what a claim tells.
@@ -86,43 +84,24 @@ type Claimed struct {
 // same.
 func (c *Claims) Claim(ctx context.Context, building string) (Claimed, error) {
 	failed := func(err error) (Claimed, error) { return Claimed{}, fmt.Errorf("claim building %q: %w", building, err) }
-	var claimed Claimed
-	before, err := c.bucket.Get(ctx, claimPrefix+building)
+	last, err := c.last(ctx, building)
+	if err != nil {
+		return failed(err)
+	}
+	claimed := Claimed{Router: last.router, Unclean: c.suspect && last.held == 0}
 	switch {
-	case err == nil:
-		var r claimRecord
-		if err := json.Unmarshal(before.Value, &r); err != nil || r.Version != recordVersion {
-			return failed(fmt.Errorf("the record of the claim before is damaged, or a newer program wrote it (%w)", errors.Join(err, engine.ErrUnavailable)))
-		}
-		claimed.Unclean, claimed.Previous = !r.Released, before.Revision
-		if r.Released {
-			claimed.Previous = r.Epoch
-		}
-	case !errors.Is(err, engine.ErrNotFound):
-		return failed(err)
+	case last.released:
+		claimed.Previous = last.epoch
+	case last.revision != 0:
+		claimed.Previous, claimed.Unclean = last.revision, true
 	}
-	if claimed.Router, err = c.router(ctx, building); err != nil {
-		return failed(err)
-	}
-	claimed.Epoch, err = c.write(ctx, building, claimRecord{Version: recordVersion})
+	err = c.put(ctx, building, claimRecord{Version: recordVersion}, func(k *known, epoch uint64) {
+		claimed.Epoch, k.held, k.running = epoch, epoch, true
+	})
 	if err != nil {
 		return failed(err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, again := c.held[building]; c.suspect && !again {
-		claimed.Unclean = true
-	}
-	c.held[building], c.runs[building] = claimed.Epoch, true
 	return claimed, nil
-}
-
-func (c *Claims) write(ctx context.Context, building string, r claimRecord) (uint64, error) {
-	value, err := json.Marshal(r)
-	if err != nil {
-		return 0, err
-	}
-	return c.bucket.Put(ctx, claimPrefix+building, value)
 }
 
 // Release records that the building's site has ended in order, and that all of its
@@ -130,14 +109,14 @@ func (c *Claims) write(ctx context.Context, building string, r claimRecord) (uin
 // came last may be lost.
 func (c *Claims) Release(ctx context.Context, building string) error {
 	c.mu.Lock()
-	epoch := c.held[building]
+	epoch := c.known[building].held
 	c.mu.Unlock()
-	if _, err := c.write(ctx, building, claimRecord{Version: recordVersion, Released: true, Epoch: epoch}); err != nil {
+	err := c.put(ctx, building, claimRecord{Version: recordVersion, Released: true, Epoch: epoch}, func(k *known, _ uint64) {
+		k.running = false
+	})
+	if err != nil {
 		return fmt.Errorf("release building %q: %w", building, err)
 	}
-	c.mu.Lock()
-	delete(c.runs, building)
-	c.mu.Unlock()
 	return nil
 }
 
@@ -163,12 +142,12 @@ func (c *Claims) Claimed(ctx context.Context) ([]Past, error) {
 	defer c.mu.Unlock()
 	all := make([]Past, 0, len(entries))
 	for _, e := range entries {
-		var r claimRecord
-		if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion {
+		r, err := decodeClaim(e.Value)
+		if err != nil {
 			continue // Claim says so when it matters
 		}
 		p := Past{Building: strings.TrimPrefix(e.Key, claimPrefix), RetiredAt: r.RetiredAt, revision: e.Revision, epoch: r.Epoch}
-		p.Running = c.runs[p.Building]
+		p.Running = c.known[p.Building].running
 		all = append(all, p)
 	}
 	return all, nil
@@ -177,11 +156,17 @@ func (c *Claims) Claimed(ctx context.Context) ([]Past, error) {
 // Retire notes since when a building is no more, unless it was claimed or released
 // since Claimed gave it.
 func (c *Claims) Retire(ctx context.Context, p Past, since time.Time) error {
-	value, err := json.Marshal(claimRecord{Version: recordVersion, Released: true, Epoch: p.epoch, RetiredAt: since.UTC()})
+	r := claimRecord{Version: recordVersion, Released: true, Epoch: p.epoch, RetiredAt: since.UTC()}
+	value, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	_, err = c.bucket.Update(ctx, claimPrefix+p.Building, value, p.revision)
+	key := claimPrefix + p.Building
+	err = c.write(key, func() (uint64, error) {
+		return c.bucket.Update(ctx, key, value, p.revision)
+	}, func(revision uint64) {
+		c.change(p.Building, func(k *known) { k.claimed(revision, r) })
+	})
 	if err != nil && !errors.Is(err, engine.ErrConflict) {
 		return fmt.Errorf("retire building %q: %w", p.Building, err)
 	}
@@ -191,7 +176,12 @@ func (c *Claims) Retire(ctx context.Context, p Past, since time.Time) error {
 // Forget removes what is recorded of a building that is no more, unless it was
 // claimed since Claimed gave it. Its epochs go on above all the same if it comes back.
 func (c *Claims) Forget(ctx context.Context, p Past) error {
-	err := c.bucket.Delete(ctx, claimPrefix+p.Building, p.revision)
+	key := claimPrefix + p.Building
+	err := c.write(key, func() (uint64, error) {
+		return 0, c.bucket.Delete(ctx, key, p.revision)
+	}, func(uint64) {
+		c.change(p.Building, func(k *known) { k.forgotten(p.revision, c.suspect) })
+	})
 	if errors.Is(err, engine.ErrConflict) {
 		return nil
 	}

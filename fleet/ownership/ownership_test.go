@@ -2,6 +2,7 @@ package ownership_test
 
 import (
 	"context"
+	"flag"
 	"net/netip"
 	"os"
 	"testing"
@@ -13,7 +14,14 @@ import (
 	"github.com/knxfleet/knxfleet/internal/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each step of the model test waits for the disk. -rapid.checks overrides
+	// this, since flags are parsed later.
+	if err := flag.Set("rapid.checks", "20"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func open(t *testing.T, dir string) (*ownership.Claims, *engine.Engine) {
 	t.Helper()
@@ -26,7 +34,16 @@ func open(t *testing.T, dir string) (*ownership.Claims, *engine.Engine) {
 			t.Error(err)
 		}
 	})
-	return ownership.New(e.Fleet(), false), e
+	return read(t, e, false), e
+}
+
+func read(t *testing.T, e *engine.Engine, suspect bool) *ownership.Claims {
+	t.Helper()
+	c, err := ownership.Open(t.Context(), e.Fleet(), suspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // epochs claims buildings and insists that every epoch is higher than the last.
@@ -139,7 +156,7 @@ func TestAfterALossTheFirstClaimIsUnclean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	suspect := ownership.New(e.Fleet(), true)
+	suspect := read(t, e, true)
 	first, err := suspect.Claim(t.Context(), "hq")
 	if err != nil || !first.Unclean || first.Previous != before.Epoch {
 		t.Errorf("the first claim: %+v, %v", first, err)

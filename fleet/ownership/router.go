@@ -25,7 +25,12 @@ type routerRecord struct {
 func (c *Claims) Found(ctx context.Context, building string, router netip.AddrPort) error {
 	value, err := json.Marshal(routerRecord{Version: recordVersion, Address: router})
 	if err == nil {
-		_, err = c.bucket.Put(ctx, routerPrefix+building, value)
+		key := routerPrefix + building
+		err = c.write(key, func() (uint64, error) {
+			return c.bucket.Put(ctx, key, value)
+		}, func(revision uint64) {
+			c.change(building, func(k *known) { k.found(revision, router) })
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("note the router of building %q: %w", building, err)
@@ -33,29 +38,32 @@ func (c *Claims) Found(ctx context.Context, building string, router netip.AddrPo
 	return nil
 }
 
-// router is what Found noted. A record that makes no sense is none: the router calls.
-func (c *Claims) router(ctx context.Context, building string) (netip.AddrPort, error) {
-	entry, err := c.bucket.Get(ctx, routerPrefix+building)
-	if errors.Is(err, engine.ErrNotFound) {
-		return netip.AddrPort{}, nil
-	}
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
+// decodeRouter gives what Found noted. A record that makes no sense is none: the
+// router calls.
+func decodeRouter(value []byte) netip.AddrPort {
 	var r routerRecord
-	if json.Unmarshal(entry.Value, &r) != nil || r.Version != recordVersion {
-		return netip.AddrPort{}, nil //nolint:nilerr // a hint that is not understood is none
+	if json.Unmarshal(value, &r) != nil || r.Version != recordVersion {
+		return netip.AddrPort{}
 	}
-	return r.Address, nil
+	return r.Address
 }
 
 func (c *Claims) forgetRouter(ctx context.Context, building string) error {
-	entry, err := c.bucket.Get(ctx, routerPrefix+building)
+	key := routerPrefix + building
+	entry, err := c.bucket.Get(ctx, key)
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil
 	}
 	if err == nil {
-		err = c.bucket.Delete(ctx, routerPrefix+building, entry.Revision)
+		err = c.write(key, func() (uint64, error) {
+			return 0, c.bucket.Delete(ctx, key, entry.Revision)
+		}, func(uint64) {
+			c.change(building, func(k *known) {
+				if k.routerRevision <= entry.Revision {
+					k.routerRevision, k.router = 0, netip.AddrPort{}
+				}
+			})
+		})
 	}
 	if errors.Is(err, engine.ErrConflict) {
 		return nil // it was found anew, so it is not forgotten

@@ -56,6 +56,10 @@ type Store struct {
 	// slots are the buildings whose table is in use, id to *slot. A building's slot
 	// goes when the building does.
 	slots sync.Map
+	// stored are the ids of the buildings that may have a record, so that nothing is
+	// asked for the others. One is in it before its first write, and goes when its
+	// record was surely removed.
+	stored sync.Map
 }
 
 // slot is one building's table in memory.
@@ -71,7 +75,8 @@ type slot struct {
 }
 
 // Open opens the store and removes the tables of buildings that are no more, as a
-// crash can leave one behind. It must have returned before buildings are created.
+// crash can leave one behind. It must have returned before buildings are created, and
+// nobody else may give a building its first table from then on.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{bucket: cfg.Bucket, buildings: cfg.Buildings, log: cfg.Log}
 	keys, err := s.bucket.Keys(ctx, keyPrefix)
@@ -90,12 +95,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	for _, key := range keys {
+		id := strings.TrimPrefix(key, keyPrefix)
 		if known[key] {
+			s.stored.Store(id, nil)
 			continue
 		}
-		id := strings.TrimPrefix(key, keyPrefix)
 		// A building that cannot be read is in no list, but it is there.
 		if _, err := s.buildings.Get(ctx, id); !errors.Is(err, registry.ErrNotFound) {
+			s.stored.Store(id, nil)
 			continue
 		}
 		if err := s.bucket.Delete(ctx, key, 0); err != nil {
@@ -244,14 +251,18 @@ func (s *Store) Delete(ctx context.Context, building string) error {
 			return storeFailure(building, err)
 		}
 	}
+	s.stored.Delete(building)
 	sl.gone = true
 	s.slots.CompareAndDelete(building, sl)
 	return nil
 }
 
-// read gives a building's table as it is stored. One that cannot be read is
-// ErrUnreadable and has its revision alone.
+// read gives a building's table as it is stored; the empty one, without asking, if it
+// has none. One that cannot be read is ErrUnreadable and has its revision alone.
 func (s *Store) read(ctx context.Context, building string) (*Table, error) {
+	if _, maybe := s.stored.Load(building); !maybe {
+		return &Table{}, nil
+	}
 	entry, err := s.bucket.Get(ctx, keyPrefix+building)
 	if errors.Is(err, engine.ErrNotFound) {
 		return &Table{}, nil
@@ -279,6 +290,7 @@ func (s *Store) write(ctx context.Context, building string, t *Table, revision u
 	if err != nil {
 		return nil, &registry.BuildingError{ID: building, Cause: err}
 	}
+	s.stored.Store(building, nil) // even if it fails: it may have been stored all the same
 	if revision == 0 {
 		stored.revision, err = s.bucket.Create(ctx, keyPrefix+building, value)
 	} else {

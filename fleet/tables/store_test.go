@@ -52,6 +52,15 @@ func open(t *testing.T, dir string) world {
 	return world{e, r, s}
 }
 
+// reopen is another store over the same engine, with nothing in memory.
+func (w world) reopen(t *testing.T) world {
+	t.Helper()
+	var err error
+	w.store, err = Open(t.Context(), Config{Bucket: w.engine.Tables(), Buildings: w.registry})
+	noError(t, err)
+	return w
+}
+
 func noError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -229,6 +238,7 @@ func TestDamagedTable(t *testing.T) {
 	w.create(t, "hq")
 	_, err := w.engine.Tables().Put(ctx, "t.hq", []byte("rubbish"))
 	noError(t, err)
+	w = w.reopen(t)
 	var named *registry.BuildingError
 	if _, err := w.store.Load(ctx, "hq"); !errors.Is(err, ErrUnreadable) || !errors.As(err, &named) || named.ID != "hq" {
 		t.Errorf("load: %v", err)
@@ -319,9 +329,16 @@ func TestAnotherReplicaImports(t *testing.T) {
 func TestStoreThatIsClosed(t *testing.T) {
 	ctx := t.Context()
 	w := open(t, t.TempDir())
-	w.create(t, "hq")
+	w.create(t, "hq", "lab", "gone")
+	for _, id := range []string{"lab", "gone"} {
+		_, err := w.store.Import(ctx, id, house(0, 1), Options{})
+		noError(t, err)
+	}
+	w = w.reopen(t)
 	first, err := w.store.Import(ctx, "hq", house(0, 1), Options{})
 	noError(t, err)
+	noError(t, w.registry.Delete(ctx, "gone", 0))
+	noError(t, w.store.Delete(ctx, "gone"))
 	noError(t, w.engine.Close())
 	if _, err := w.store.Import(ctx, "hq", house(0, 2), Options{}); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("import: %v", err)
@@ -329,10 +346,61 @@ func TestStoreThatIsClosed(t *testing.T) {
 	if _, err := w.store.Load(ctx, "lab"); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("load: %v", err)
 	}
+	// Nothing is asked for a building that has no table.
+	for _, id := range []string{"never", "gone"} {
+		if got, err := w.store.Load(ctx, id); err != nil || got.Etag() != "" || len(got.Entries()) != 0 {
+			t.Errorf("load of %s, which has none: %+v, %v", id, got, err)
+		}
+	}
 	// What is in memory stays in use.
 	if got, err := w.store.Load(ctx, "hq"); err != nil || got != first.Table {
 		t.Errorf("load of what is in memory: %v, %v", got, err)
 	}
+}
+
+// An import that failed may have been stored all the same.
+func TestImportThatFailedIsInDoubt(t *testing.T) {
+	ctx := t.Context()
+	w := open(t, t.TempDir())
+	w.create(t, "hq", "lab", "none")
+	for _, id := range []string{"hq", "none"} {
+		_, err := w.store.Load(ctx, id)
+		noError(t, err)
+	}
+	for _, id := range []string{"hq", "lab", "none"} {
+		interrupted, giveUp := context.WithCancel(ctx)
+		w.store.buildings = interrupting{w.registry, giveUp}
+		if _, err := w.store.Import(interrupted, id, house(0, 1), Options{}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%s: %v", id, err)
+		}
+		w.store.buildings = w.registry
+		if id == "none" {
+			continue
+		}
+		// As if it had been.
+		_, err := w.reopen(t).store.Import(ctx, id, house(0, 1), Options{})
+		noError(t, err)
+	}
+	for id, want := range map[string]int{"hq": 1, "lab": 1, "none": 0} {
+		if got, err := w.store.Load(ctx, id); err != nil || len(got.Entries()) != want {
+			t.Errorf("%s: %v, %v; want %d addresses", id, got.Entries(), err, want)
+		}
+	}
+	result, err := w.store.Import(ctx, "none", house(0, 1), Options{})
+	if err != nil || result.Added != 1 {
+		t.Errorf("the import again: %+v, %v", result, err)
+	}
+}
+
+// interrupting is a registry whose caller gives up once it knows of a building.
+type interrupting struct {
+	*registry.Registry
+	giveUp context.CancelFunc
+}
+
+func (i interrupting) Get(ctx context.Context, id string) (registry.Building, error) {
+	defer i.giveUp()
+	return i.Registry.Get(ctx, id)
 }
 
 // A random history of imports, deletions and restarts leaves each building with
