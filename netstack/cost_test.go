@@ -32,7 +32,7 @@ func cost(t testing.TB, n int, addresses ...string) (heap float64, goroutines in
 }
 
 func TestCostOfUDPOnlyStack(t *testing.T) {
-	const budget = 28 << 10
+	const budget = 2 << 10
 	heap, goroutines := cost(t, 200, gatewayAddr+"/32")
 	if goroutines != 0 {
 		t.Errorf("200 stacks run %d goroutines", goroutines)

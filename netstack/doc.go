@@ -8,11 +8,12 @@
 // Stacks know nothing of each other, so thousands of buildings with the same
 // addresses live side by side.
 //
-// Most buildings need UDP only. Their stack is one gVisor stack without TCP,
-// which runs no goroutine; the first use of TCP makes a second
-// gVisor stack on the same addresses, and packets are sorted between the two by
-// protocol; it is given back when it has not been used for a while. What waits for a reader
-// is bounded: see datagrams.go. Nothing waits on the way to the building: what leaves a
-// stack is handed on at once, whatever its destination;
-// which addresses lie behind the tunnel is decided by WireGuard's allowed IPs.
+// A KNX session is plain UDP datagrams, and they need no more of a stack than a table of
+// sockets (plain.go). All else is gVisor's: the first fragment, echo request or other thing
+// that is not plain makes a gVisor stack for UDP and ICMP, which runs no goroutine and stays;
+// the first use of TCP makes another one on the same addresses, which is given back when it
+// has not been used for a while. Packets are sorted between them by protocol. What waits for a
+// reader is bounded: see datagrams.go. Nothing waits on the way to the building: what leaves a
+// stack is handed on at once, whatever its destination; which addresses lie behind the tunnel
+// is decided by WireGuard's allowed IPs.
 package netstack

@@ -49,24 +49,15 @@ func (p *path) send(t testing.TB) {
 	}
 }
 
-// What a telegram and its acknowledgement allocate on their way through the stack is
-// gVisor's: headers that are looked at through an interface, a received packet's
-// bookkeeping, a route. Nothing is ours.
+// A telegram and its acknowledgement pass gVisor by, and allocate nothing.
 func TestHotPathAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	p := newPath(t)
-	for _, c := range []struct {
-		name   string
-		run    func(testing.TB)
-		budget float64
-	}{
-		{"received", p.receive, 4},
-		{"sent", p.send, 6},
-	} {
-		if got := testing.AllocsPerRun(1000, func() { c.run(t) }); got > c.budget {
-			t.Errorf("a datagram %s makes %.0f allocations, the budget is %.0f", c.name, got, c.budget)
+	for name, run := range map[string]func(testing.TB){"received": p.receive, "sent": p.send} {
+		if got := testing.AllocsPerRun(1000, func() { run(t) }); got > 0 {
+			t.Errorf("a datagram %s makes %.0f allocations", name, got)
 		}
 	}
 }

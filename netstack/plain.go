@@ -131,12 +131,13 @@ func nonZero(sum uint16) uint16 {
 	return sum
 }
 
-// ours reports whether a packet is for one of the stack's addresses.
+// ours reports whether a packet is for the stack.
 func (s *Stack) ours(in inbound) bool {
 	if in.network == header.IPv6ProtocolNumber {
 		return slices.Contains(s.addresses, ipOf(header.IPv6(in.packet).DestinationAddress()))
 	}
-	return slices.Contains(s.addresses, ipOf(header.IPv4(in.packet).DestinationAddress()))
+	to := ipOf(header.IPv4(in.packet).DestinationAddress())
+	return to == broadcast || slices.Contains(s.addresses, to)
 }
 
 // isError reports whether a packet is an ICMP error (RFC 792, RFC 4443 §2.1).
