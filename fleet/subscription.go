@@ -59,6 +59,7 @@ type missedKey struct {
 
 func (s *Subscription) push(t *Telegram) {
 	s.mu.Lock()
+	first := len(s.queue)+len(s.missed) == 0 // whoever reads looks before it waits
 	switch size := t.size(); {
 	case s.err != nil:
 	case len(s.missed) > 0 || s.bytes+size > s.limit:
@@ -68,7 +69,9 @@ func (s *Subscription) push(t *Telegram) {
 		s.bytes += size
 	}
 	s.mu.Unlock()
-	signal(s.wake)
+	if first {
+		signal(s.wake)
+	}
 }
 
 func (s *Subscription) drop(t *Telegram) {
