@@ -114,6 +114,8 @@ func (s *site) tell(status Status) {
 	status.Since = s.status.Since
 	if status.State != s.status.State {
 		status.Since = time.Now()
+	}
+	if status.State != s.status.State || onTheWay(s.status) && !onTheWay(status) {
 		s.logLevel(status).Str("reason", status.Reason).Str("detail", status.Message).Msgf("building is %s", status.State)
 	}
 	if status == s.status {
@@ -124,12 +126,17 @@ func (s *site) tell(status Status) {
 }
 
 // logLevel is that of a state in the log. The steps of every start are for whoever looks
-// for a fault: a building that comes up has one line.
+// for a fault: a building that comes up has one line, and so has one that is held up.
 func (s *site) logLevel(status Status) *zerolog.Event {
-	if status.Reason == ReasonHandshakeStarted || status.Reason == string(session.ReasonStarting) {
+	if onTheWay(status) {
 		return s.log.Debug()
 	}
 	return s.log.Info()
+}
+
+// onTheWay reports whether a status is a step of every start.
+func onTheWay(status Status) bool {
+	return status.Reason == ReasonHandshakeStarted || status.Reason == string(session.ReasonStarting)
 }
 
 // isOpen reports whether tunnel, stack and bridge may be used by others.

@@ -141,7 +141,7 @@ func New(cfg Config) *Fleet {
 		cfg:     cfg,
 		values:  journal.NewLastValues(cfg.Journal),
 		board:   newBoard(),
-		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), startBurst),
+		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), max(startBurst, int(cfg.StartsPerSecond*startsTogether.Seconds()))),
 		desired: make(map[string]registry.Building),
 		sites:   make(map[string]*running),
 		starts:  newStartQueue(),

@@ -18,7 +18,7 @@ import (
 const nic tcpip.NICID = 1
 
 // host is one gVisor stack with the building's addresses, joined to the device
-// by its link. A building has one for UDP and ICMP, and may have one for TCP.
+// by its link. A building may have one for UDP and ICMP, and one for TCP.
 type host struct {
 	stack *stack.Stack
 	link  *link

@@ -59,7 +59,7 @@ func ipOf(addr tcpip.Address) netip.Addr {
 
 // single reports whether an address can be that of one host elsewhere.
 func single(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != broadcast
+	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != broadcast
 }
 
 // source is the address that a socket sends from; invalid where it is for gVisor to choose.
@@ -131,13 +131,14 @@ func nonZero(sum uint16) uint16 {
 	return sum
 }
 
-// ours reports whether a packet is for the stack.
+// ours reports whether a packet may be for the stack: for one of its addresses, or for
+// all hosts or some on its link.
 func (s *Stack) ours(in inbound) bool {
-	if in.network == header.IPv6ProtocolNumber {
-		return slices.Contains(s.addresses, ipOf(header.IPv6(in.packet).DestinationAddress()))
-	}
 	to := ipOf(header.IPv4(in.packet).DestinationAddress())
-	return to == broadcast || slices.Contains(s.addresses, to)
+	if in.network == header.IPv6ProtocolNumber {
+		to = ipOf(header.IPv6(in.packet).DestinationAddress())
+	}
+	return to == broadcast || to.IsLinkLocalMulticast() || to.IsInterfaceLocalMulticast() || slices.Contains(s.addresses, to)
 }
 
 // isError reports whether a packet is an ICMP error (RFC 792, RFC 4443 §2.1).
@@ -147,8 +148,8 @@ func (in inbound) isError() bool {
 		return protocol == header.ICMPv6ProtocolNumber && len(rest) > 0 && rest[0] < 128
 	}
 	ip := header.IPv4(in.packet)
-	if ip.TransportProtocol() != header.ICMPv4ProtocolNumber || len(ip.Payload()) == 0 {
-		return false
+	if ip.TransportProtocol() != header.ICMPv4ProtocolNumber || ip.FragmentOffset() != 0 || len(ip.Payload()) == 0 {
+		return false // or a part of one, which does not tell
 	}
 	switch header.ICMPv4(ip.Payload()).Type() {
 	case header.ICMPv4DstUnreachable, header.ICMPv4SrcQuench, header.ICMPv4Redirect, header.ICMPv4TimeExceeded, header.ICMPv4ParamProblem:

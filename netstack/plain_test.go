@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
@@ -89,6 +90,10 @@ func strange() map[string][]byte {
 		"plain and empty":             datagram4(deviceAddr, gatewayAddr, 40000, ""),
 		"plain and odd":               datagram4(deviceAddr, gatewayAddr, 1, "odd"),
 		"plain IPv6":                  plain6,
+		"from IPv4 in IPv6":           datagram4("::ffff:9.9.9.9", gatewayV6, 40000, "telegram"),
+		"to all systems":              datagram4(deviceAddr, "224.0.0.1", 3671, "telegram"),
+		"to all nodes":                datagram4(deviceV6, "ff02::1", 40000, "telegram"),
+		"to our solicited node":       datagram4(deviceV6, "ff02::1:ff00:2", 40000, "telegram"),
 		"IPv6 to a socket of its own": datagram4(deviceV6, gatewayV6, 2, "telegram"),
 		"IPv6 to a socket of IPv4":    datagram4(deviceV6, gatewayV6, 3671, "telegram"),
 		"without a checksum":          ip4(17, deviceAddr, gatewayAddr, udpTo(3671, "telegram")),
@@ -170,19 +175,37 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		compareWithWhole(t, packet)
-		compareWithWhole(t, withIPChecksum(packet)) // most changes break it
+		compareWithWhole(t, withChecksums(packet)) // most changes break them
 	})
 }
 
-// withIPChecksum is a packet with the checksum that it should have, where it is IPv4.
-func withIPChecksum(packet []byte) []byte {
-	ip := header.IPv4(slices.Clone(packet))
-	if header.IPVersion(ip) != header.IPv4Version || !ip.IsValid(len(ip)) {
-		return ip
+// withChecksums is a packet with the checksums that it should have, where it is UDP.
+func withChecksums(packet []byte) []byte {
+	packet = slices.Clone(packet)
+	var src, dst tcpip.Address
+	var datagram header.UDP
+	in, ok := inspect(packet)
+	switch {
+	case !ok:
+		return packet
+	case in.network == header.IPv4ProtocolNumber:
+		ip := header.IPv4(in.packet)
+		ip.SetChecksum(0)
+		ip.SetChecksum(^ip.CalculateChecksum())
+		if ip.TransportProtocol() == header.UDPProtocolNumber {
+			src, dst, datagram = ip.SourceAddress(), ip.DestinationAddress(), ip.Payload()
+		}
+	case header.IPv6(in.packet).TransportProtocol() == header.UDPProtocolNumber:
+		ip := header.IPv6(in.packet)
+		src, dst, datagram = ip.SourceAddress(), ip.DestinationAddress(), ip.Payload()
 	}
-	ip.SetChecksum(0)
-	ip.SetChecksum(^ip.CalculateChecksum())
-	return ip
+	if len(datagram) < header.UDPMinimumSize || datagram.Checksum() == 0 {
+		return packet
+	}
+	datagram.SetChecksum(0)
+	sum := header.PseudoHeaderChecksum(header.UDPProtocolNumber, src, dst, datagram.Length())
+	datagram.SetChecksum(nonZero(^datagram.CalculateChecksum(checksum.Checksum(datagram.Payload(), sum))))
+	return packet
 }
 
 // What passes gVisor by on its way out is what gVisor would have sent.

@@ -168,8 +168,7 @@ func (c *UDPConn) TryRead(b []byte) (n int, from netip.AddrPort, err error) {
 
 // WriteTo sends b as one datagram. Datagrams larger than the MTU are
 // fragmented; more than 65507 bytes is syscall.EMSGSIZE. It does not block and
-// does not know whether anything arrives: when the device's queue is full, the
-// datagram is dropped without an error, and counted in Stats.Dropped.
+// does not know whether anything arrives.
 func (c *UDPConn) WriteTo(b []byte, to netip.AddrPort) error {
 	if err := c.send(b, to); err != nil {
 		return fmt.Errorf("send UDP to %s: %w", to, err)
@@ -184,6 +183,9 @@ func (c *UDPConn) send(b []byte, to netip.AddrPort) error {
 	}
 	if to.Port() == 0 {
 		return errors.New("no port to send to")
+	}
+	if addr.Is6() && c.network == ipv4.ProtocolNumber {
+		return errors.New("an IPv6 address, from a socket of IPv4")
 	}
 	if c.arrivals.isClosed() {
 		return net.ErrClosed
@@ -237,13 +239,9 @@ func (c *UDPConn) Close() error {
 	s.mu.Lock()
 	sockets := slices.DeleteFunc(slices.Clone(*s.sockets.Load()), func(other *UDPConn) bool { return other == c })
 	s.sockets.Store(&sockets)
-	endpoint := c.endpoint
-	c.endpoint = nil
+	c.leave()
 	s.mu.Unlock()
-	c.arrivals.close()
-	if endpoint != nil {
-		endpoint.Close()
-	}
+	c.arrivals.close() // last: whoever is woken may have the port
 	return nil
 }
 

@@ -193,6 +193,10 @@ func TestUDPErrors(t *testing.T) {
 	if err := c.WriteTo([]byte("x"), netip.MustParseAddrPort("[::ffff:192.168.1.3]:3671")); err != nil {
 		t.Errorf("an IPv4 address in IPv6 form: %v", err)
 	}
+	dual := listenUDP(t, newStack(t, gatewayAddr+"/32", gatewayV6+"/128"), "0.0.0.0:40000")
+	if err := dual.WriteTo([]byte("x"), netip.MustParseAddrPort("["+deviceV6+"]:3671")); err == nil || !strings.Contains(err.Error(), "IPv6") {
+		t.Errorf("IPv6 from a socket of IPv4: %v", err)
+	}
 	free := listenUDP(t, s, "0.0.0.0:0")
 	if free.LocalAddr().Port() == 0 {
 		t.Error("port 0 was not replaced by a free port")

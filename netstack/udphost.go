@@ -27,7 +27,7 @@ func (s *Stack) needUDP() error {
 	for _, c := range *s.sockets.Load() {
 		if err := c.open(h); err != nil {
 			for _, opened := range *s.sockets.Load() {
-				opened.endpoint = nil
+				opened.leave()
 			}
 			h.destroy()
 			return fmt.Errorf("make the UDP half: %w", err)
@@ -47,11 +47,20 @@ func (c *UDPConn) open(h *host) error {
 	c.arrivals.from(endpoint)
 	c.entry.Init(&c.arrivals, waiter.ReadableEvents)
 	c.events.EventRegister(&c.entry)
+	c.endpoint = endpoint
 	if terr := endpoint.Bind(fullAddress(c.local)); terr != nil {
-		c.events.EventUnregister(&c.entry)
-		endpoint.Close()
+		c.leave()
 		return asError(terr)
 	}
-	c.endpoint = endpoint
 	return nil
+}
+
+// leave closes a socket's endpoint, if it has one. It is called with the stack's mu held.
+func (c *UDPConn) leave() {
+	if c.endpoint == nil {
+		return
+	}
+	c.events.EventUnregister(&c.entry)
+	c.endpoint.Close()
+	c.endpoint = nil
 }

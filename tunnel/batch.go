@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net"
+	"runtime"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -27,12 +28,13 @@ type batched struct {
 	to      []net.UDPAddr // of out
 	room    int           // of each of in
 	gather  gathering     // of the reader
+	several bool          // a batch may be more than one datagram
 }
 
 func newBatched(c *net.UDPConn) *batched {
 	b := &batched{
 		UDPConn: c, packets: ipv4.NewPacketConn(c),
-		in: make([]ipv4.Message, batchSize), out: make([]ipv4.Message, batchSize), to: make([]net.UDPAddr, batchSize),
+		several: runtime.GOOS == "linux", in: make([]ipv4.Message, batchSize), out: make([]ipv4.Message, batchSize), to: make([]net.UDPAddr, batchSize),
 	}
 	b.makeRoom(usualDatagram)
 	for i := range b.out {
@@ -67,7 +69,9 @@ func (b *batched) readBatch(fn receiveFunc) error {
 	if cut && b.room < maxDatagram {
 		b.makeRoom(maxDatagram)
 	}
-	time.Sleep(b.gather.read(time.Now(), n, n == batchSize))
+	if b.several {
+		time.Sleep(b.gather.read(time.Now(), n, n == batchSize))
+	}
 	return nil
 }
 

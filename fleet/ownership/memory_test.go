@@ -257,9 +257,6 @@ func TestClaimsFollowAModel(t *testing.T) {
 				case !found || p.Running:
 				case !m.retired:
 					ok(claims.Retire(ctx, p, time.Now()))
-					if m.unclean { // that is what retiring notes of it
-						m.unclean, m.previous = false, 0
-					}
 					m.retired = true
 				default:
 					ok(claims.Forget(ctx, p))

@@ -19,6 +19,7 @@
 package ownership
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,8 +38,9 @@ const claimPrefix = "c."
 // process which holds the data directory is the only one there can be.
 type claimRecord struct {
 	Version int `json:"v"`
-	// Released says that the site ended in order, and Epoch which one it was: the
-	// release has a revision of its own.
+	// Released says that the site ended in order. Epoch is which one it was, when this
+	// is not the claim itself: a release, and the end of a building, have a revision of
+	// their own.
 	Released bool   `json:"released,omitempty"`
 	Epoch    uint64 `json:"epoch,omitempty"`
 	// RetiredAt is since when there is no such building, as far as somebody noticed.
@@ -93,7 +95,7 @@ func (c *Claims) Claim(ctx context.Context, building string) (Claimed, error) {
 	case last.released:
 		claimed.Previous = last.epoch
 	case last.revision != 0:
-		claimed.Previous, claimed.Unclean = last.revision, true
+		claimed.Previous, claimed.Unclean = cmp.Or(last.epoch, last.revision), true
 	}
 	err = c.put(ctx, building, claimRecord{Version: recordVersion}, func(k *known, epoch uint64) {
 		claimed.Epoch, k.held, k.running = epoch, epoch, true
@@ -129,7 +131,8 @@ type Past struct {
 	RetiredAt time.Time
 
 	revision uint64
-	epoch    uint64
+	epoch    uint64 // that it had last
+	released bool   // in order
 }
 
 // Claimed gives every building that was ever claimed and not forgotten.
@@ -146,7 +149,10 @@ func (c *Claims) Claimed(ctx context.Context) ([]Past, error) {
 		if err != nil {
 			continue // Claim says so when it matters
 		}
-		p := Past{Building: strings.TrimPrefix(e.Key, claimPrefix), RetiredAt: r.RetiredAt, revision: e.Revision, epoch: r.Epoch}
+		p := Past{Building: strings.TrimPrefix(e.Key, claimPrefix), RetiredAt: r.RetiredAt, revision: e.Revision, epoch: r.Epoch, released: r.Released}
+		if !p.released {
+			p.epoch = cmp.Or(r.Epoch, e.Revision)
+		}
 		p.Running = c.known[p.Building].running
 		all = append(all, p)
 	}
@@ -156,7 +162,7 @@ func (c *Claims) Claimed(ctx context.Context) ([]Past, error) {
 // Retire notes since when a building is no more, unless it was claimed or released
 // since Claimed gave it.
 func (c *Claims) Retire(ctx context.Context, p Past, since time.Time) error {
-	r := claimRecord{Version: recordVersion, Released: true, Epoch: p.epoch, RetiredAt: since.UTC()}
+	r := claimRecord{Version: recordVersion, Released: p.released, Epoch: p.epoch, RetiredAt: since.UTC()}
 	value, err := json.Marshal(r)
 	if err != nil {
 		return err
