@@ -116,7 +116,7 @@ func (s *site) tell(status Status) {
 		status.Since = time.Now()
 	}
 	if status.State != s.status.State || onTheWay(s.status) && !onTheWay(status) {
-		s.logLevel(status).Str("reason", status.Reason).Str("detail", status.Message).Msgf("building is %s", status.State)
+		s.log.WithLevel(logLevel(status)).Str("reason", status.Reason).Str("detail", status.Message).Msgf("building is %s", status.State)
 	}
 	if status == s.status {
 		return
@@ -127,11 +127,11 @@ func (s *site) tell(status Status) {
 
 // logLevel is that of a state in the log. The steps of every start are for whoever looks
 // for a fault: a building that comes up has one line, and so has one that is held up.
-func (s *site) logLevel(status Status) *zerolog.Event {
+func logLevel(status Status) zerolog.Level {
 	if onTheWay(status) {
-		return s.log.Debug()
+		return zerolog.DebugLevel
 	}
-	return s.log.Info()
+	return zerolog.InfoLevel
 }
 
 // onTheWay reports whether a status is a step of every start.

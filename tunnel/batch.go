@@ -54,10 +54,10 @@ func (b *batched) makeRoom(room int) {
 
 // readBatch makes more room after a datagram that may have been cut off: that one is
 // lost, as on any network, and what its building sends again is not.
-func (b *batched) readBatch(fn receiveFunc) error {
+func (b *batched) readBatch(fn receiveFunc) (gather time.Duration, err error) {
 	n, err := b.packets.ReadBatch(b.in, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	cut := false
 	for _, m := range b.in[:n] {
@@ -69,10 +69,10 @@ func (b *batched) readBatch(fn receiveFunc) error {
 	if cut && b.room < maxDatagram {
 		b.makeRoom(maxDatagram)
 	}
-	if b.several {
-		time.Sleep(b.gather.read(time.Now(), n, n == batchSize))
+	if !b.several {
+		return 0, nil
 	}
-	return nil
+	return b.gather.read(time.Now(), n, n == batchSize), nil
 }
 
 func (b *batched) writeBatch(datagrams []outgoing) (int, error) {

@@ -36,8 +36,9 @@ type receiveFunc func(datagram []byte, from netip.AddrPort, behind bool)
 type batchConn interface {
 	PacketConn
 	// readBatch blocks until a datagram is there, and calls fn with all that are, at
-	// most batchSize; then more may wait, and behind is true. Only one goroutine calls it.
-	readBatch(fn receiveFunc) error
+	// most batchSize; then more may wait, and behind is true. gather is how long to let
+	// datagrams come together before the next call. Only one goroutine calls it.
+	readBatch(fn receiveFunc) (gather time.Duration, err error)
 	// writeBatch sends at most batchSize datagrams and returns how many were sent; an
 	// error is that of the next one. Only one goroutine calls it at a time.
 	writeBatch(datagrams []outgoing) (int, error)
@@ -125,9 +126,19 @@ func (s *socket) failedToSend(now time.Time, err error) {
 func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(err error, pause time.Duration)) error {
 	buffer := make([]byte, maxDatagram)
 	pause, failures := pauseAtFirst, 0
+	gathering := time.NewTimer(never)
+	defer gathering.Stop()
 	for {
 		c := s.now()
-		err := readOnce(c, buffer, receive)
+		gather, err := readOnce(c, buffer, receive)
+		if gather > 0 {
+			gathering.Reset(gather)
+			select {
+			case <-gathering.C:
+			case <-closing:
+				return net.ErrClosed
+			}
+		}
 		if err == nil {
 			pause, failures = pauseAtFirst, 0
 			continue
@@ -161,7 +172,7 @@ func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(er
 	}
 }
 
-func readOnce(c PacketConn, buffer []byte, receive receiveFunc) error {
+func readOnce(c PacketConn, buffer []byte, receive receiveFunc) (gather time.Duration, err error) {
 	if b, ok := c.(batchConn); ok {
 		return b.readBatch(receive)
 	}
@@ -169,5 +180,5 @@ func readOnce(c PacketConn, buffer []byte, receive receiveFunc) error {
 	if err == nil {
 		receive(buffer[:n], unmap(from), false)
 	}
-	return err
+	return 0, err
 }
