@@ -57,6 +57,8 @@ type gateway struct {
 type setup struct {
 	// fleetAsleep leaves the fleet not running, so that it hears of no building.
 	fleetAsleep bool
+	// desired stands between the registry and the fleet.
+	desired func(*registry.Registry) fleet.Desired
 	// probe stands for the store's own.
 	probe func(context.Context) error
 	// journal keeps telegrams.
@@ -99,9 +101,13 @@ func startWith(t *testing.T, with setup) *gateway {
 	if with.journal {
 		g.journal = journal.New(t.Context(), journal.Config{Store: store.Journal(), Identity: store.Identity(), Epoch: store.LastEpoch(), Log: log})
 	}
+	var desired fleet.Desired = g.registry
+	if with.desired != nil {
+		desired = with.desired(g.registry)
+	}
 	all := fleet.New(fleet.Config{
 		Journal: g.journal,
-		Desired: g.registry, Ownership: claims, Tunnels: exchange, Hub: g.hub, Tables: g.tables,
+		Desired: desired, Ownership: claims, Tunnels: exchange, Hub: g.hub, Tables: g.tables,
 		Resolver: net.DefaultResolver, Log: log,
 	})
 	if with.probe == nil {
