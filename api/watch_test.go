@@ -28,7 +28,7 @@ type watching struct {
 
 func (g *gateway) watch(t *testing.T, request *knxfleetv1.WatchBuildingsRequest) *watching {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	stream, err := g.buildings.WatchBuildings(ctx, request)
 	noError(t, err)
