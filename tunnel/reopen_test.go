@@ -61,7 +61,7 @@ func TestReopenUnderTraffic(t *testing.T) {
 		go func() { answered.Wait(); close(all) }()
 		select {
 		case <-all:
-		case <-time.After(60 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("some buildings never answered: ours %+v, theirs %+v", ours.Stats(), town.Stats())
 		}
 		if round == rounds-1 {
