@@ -56,14 +56,14 @@ func TestDiagnostics(t *testing.T) {
 		t.Errorf("a building whose router is silent: %v", d)
 	}
 
-	ping, err := diagnostics.Ping(ctx, &knxfleetv1.PingRequest{Building: "well", Count: 2, Interval: durationpb.New(200 * time.Millisecond)})
+	ping, err := diagnostics.Ping(ctx, &knxfleetv1.PingRequest{Building: "well", Count: 2, Interval: durationpb.New(200 * time.Millisecond), Timeout: durationpb.New(10 * time.Second)})
 	noError(t, err)
 	if ping.GetSent() != 2 || ping.GetReceived() != 2 || len(ping.GetRoundTrips()) != 2 || ping.GetMean().AsDuration() < ping.GetMin().AsDuration() ||
 		ping.GetMax().AsDuration() < ping.GetMean().AsDuration() || ping.GetAddress() != simulator.Interface.Addr().String() {
 		t.Errorf("ping: %v", ping)
 	}
 	found, err := diagnostics.DiscoverInterfaces(ctx, &knxfleetv1.DiscoverInterfacesRequest{
-		Building: "well", Subnets: []string{"192.168.1.0/28"}, AddressesPerSecond: 500, Timeout: durationpb.New(500 * time.Millisecond),
+		Building: "well", Subnets: []string{"192.168.1.0/28"}, AddressesPerSecond: 500, Timeout: durationpb.New(2 * time.Second),
 	})
 	noError(t, err)
 	if found.GetAsked() != 14 || len(found.GetInterfaces()) != 1 {

@@ -34,6 +34,10 @@ import (
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
+// patience is how long a test waits for what must come. It is never used up, also on a
+// machine that is busy with other things.
+const patience = time.Minute
+
 // gateway is the whole gateway behind its API, on loopback, with routers that
 // never answer.
 type gateway struct {
@@ -57,6 +61,8 @@ type gateway struct {
 type setup struct {
 	// fleetAsleep leaves the fleet not running, so that it hears of no building.
 	fleetAsleep bool
+	// desired stands between the registry and the fleet.
+	desired func(*registry.Registry) fleet.Desired
 	// probe stands for the store's own.
 	probe func(context.Context) error
 	// journal keeps telegrams.
@@ -99,9 +105,13 @@ func startWith(t *testing.T, with setup) *gateway {
 	if with.journal {
 		g.journal = journal.New(t.Context(), journal.Config{Store: store.Journal(), Identity: store.Identity(), Epoch: store.LastEpoch(), Log: log})
 	}
+	var desired fleet.Desired = g.registry
+	if with.desired != nil {
+		desired = with.desired(g.registry)
+	}
 	all := fleet.New(fleet.Config{
 		Journal: g.journal,
-		Desired: g.registry, Ownership: claims, Tunnels: exchange, Hub: g.hub, Tables: g.tables,
+		Desired: desired, Ownership: claims, Tunnels: exchange, Hub: g.hub, Tables: g.tables,
 		Resolver: net.DefaultResolver, Log: log,
 	})
 	if with.probe == nil {
@@ -128,7 +138,7 @@ func startWith(t *testing.T, with setup) *gateway {
 
 	g.stop = sync.OnceFunc(func() {
 		g.hub.Close()
-		stopCtx, cancelStop := context.WithTimeout(context.Background(), 5*time.Second)
+		stopCtx, cancelStop := context.WithTimeout(context.Background(), patience)
 		defer cancelStop()
 		cancel()
 		g.server.Stop(stopCtx)
@@ -144,6 +154,9 @@ func startWith(t *testing.T, with setup) *gateway {
 	g.router, g.url = router.LocalAddr().String(), "http://"+httpListener.Addr().String()
 
 	g.conn, err = grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// As it would begin with, and no more: else the client would take in for a
+		// stream that is not read what was to wait at the gateway.
+		grpc.WithStaticStreamWindowSize(64<<10), grpc.WithStaticConnWindowSize(64<<10),
 		grpc.WithUnaryInterceptor(g.seen.unary), grpc.WithStreamInterceptor(g.seen.stream))
 	noError(t, err)
 	t.Cleanup(func() { noError(t, g.conn.Close()) })
@@ -212,7 +225,7 @@ func idsOf(buildings []*knxfleetv1.Building) []string {
 // eventually waits until a building's status is as wanted.
 func (g *gateway) eventually(t *testing.T, id string, want func(*knxfleetv1.BuildingStatus) bool) *knxfleetv1.Building {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	watch, err := g.buildings.WatchBuildings(ctx, &knxfleetv1.WatchBuildingsRequest{Buildings: []string{id}})
 	noError(t, err)

@@ -64,7 +64,7 @@ type follower struct {
 
 func (g *gateway) follow(t *testing.T, request *knxfleetv1.StreamTelegramsRequest) *follower {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	stream, err := g.telegrams.StreamTelegrams(ctx, request)
 	noError(t, err)

@@ -30,7 +30,7 @@ type importStream = grpc.ClientStreamingClient[knxfleetv1.ImportGroupAddressesRe
 // beginImport opens an import and sends its header.
 func (g *gateway) beginImport(t *testing.T, header *knxfleetv1.ImportHeader) importStream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	stream, err := g.buildings.ImportGroupAddresses(ctx)
 	noError(t, err)
@@ -314,7 +314,7 @@ func TestAbortedImports(t *testing.T) {
 	noError(t, stalled.Send(chunk(house("1/2/3,Light,DPST-1-1"))))
 	began := time.Now()
 	g.stop()
-	if took := time.Since(began); took > 4*time.Second {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("the stop took %v", took)
 	}
 	_, err = stalled.CloseAndRecv()

@@ -33,7 +33,7 @@ func telegram(building string, number uint64, destination frame.GroupAddress, la
 // subscribe opens a stream and returns when it sees every telegram from now on.
 func (g *gateway) subscribe(t *testing.T, request *knxfleetv1.StreamTelegramsRequest) grpc.ServerStreamingClient[knxfleetv1.StreamTelegramsResponse] {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	stream, err := g.telegrams.StreamTelegrams(ctx, request)
 	noError(t, err)

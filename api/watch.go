@@ -26,6 +26,8 @@ func (s *buildingService) WatchBuildings(request *knxfleetv1.WatchBuildingsReque
 	if err != nil {
 		return err
 	}
+	// What was acknowledged before the watch belongs into its snapshot.
+	s.fleet.Hear(stream.Context(), s.registry.Written())
 	watch := s.fleet.Watch(after)
 	defer watch.Close()
 	for sent := time.Now(); ; {

@@ -28,7 +28,7 @@ type watching struct {
 
 func (g *gateway) watch(t *testing.T, request *knxfleetv1.WatchBuildingsRequest) *watching {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	stream, err := g.buildings.WatchBuildings(ctx, request)
 	noError(t, err)
@@ -155,6 +155,39 @@ func TestWatchFilters(t *testing.T) {
 	onlyB.until("DELETED b")
 }
 
+// late is a registry whose changes after the snapshot come when they are let go.
+type late struct {
+	*registry.Registry
+
+	letGo <-chan struct{}
+}
+
+func (l late) Watch(ctx context.Context, tell func(registry.Change) error) error {
+	return l.Registry.Watch(ctx, func(c registry.Change) error {
+		err := tell(c)
+		if c.Type == registry.SnapshotComplete {
+			select {
+			case <-l.letGo:
+			case <-ctx.Done():
+			}
+		}
+		return err
+	})
+}
+
+// Who creates a building and watches then has it in the snapshot, also when the fleet
+// hears of it late.
+func TestWatchBeginsWithWhatWasAcknowledged(t *testing.T) {
+	letGo := make(chan struct{})
+	g := startWith(t, setup{desired: func(r *registry.Registry) fleet.Desired { return late{r, letGo} }})
+	g.watch(t, &knxfleetv1.WatchBuildingsRequest{}).until("COMPLETE")
+	g.create(t, g.building("a"))
+	time.AfterFunc(100*time.Millisecond, func() { close(letGo) })
+	if first := g.watch(t, &knxfleetv1.WatchBuildingsRequest{}).next(); first != "SNAPSHOT a" {
+		t.Errorf("first told %s, want the building that was created before", first)
+	}
+}
+
 func TestWatchRefusals(t *testing.T) {
 	g := start(t)
 	refusal := func(request *knxfleetv1.WatchBuildingsRequest) error {
@@ -213,7 +246,7 @@ func watchFor(t *testing.T, buildings desired, d time.Duration) []*knxfleetv1.Wa
 		clientCtx, leave := context.WithTimeout(ctx, d)
 		defer leave()
 		client := &sink{ctx: clientCtx}
-		service := buildingService{fleet: all}
+		service := buildingService{fleet: all, registry: &registry.Registry{}}
 		if err := service.WatchBuildings(&knxfleetv1.WatchBuildingsRequest{}, client); clientCtx.Err() == nil {
 			t.Errorf("the watch ended early: %v", err)
 		}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"math/rand/v2"
 	"reflect"
 	"sync"
@@ -28,6 +29,8 @@ type board struct {
 	horizon  uint64    // the version of the last removal that is not known any more
 	watchers map[*Watcher]struct{}
 	closed   bool
+	heard    uint64        // the registry's revision up to which all is here
+	news     chan struct{} // closed when heard rises or the board closes; nil: nobody waits
 }
 
 // posted is a building on the board.
@@ -135,8 +138,48 @@ func (b *board) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.wakeHearing()
 	for w := range b.watchers {
 		w.end(ErrStopping)
+	}
+}
+
+// hear notes that all up to a revision of the registry is on the board.
+func (b *board) hear(revision uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if revision > b.heard {
+		b.heard = revision
+		b.wakeHearing()
+	}
+}
+
+// wakeHearing is called with the lock held.
+func (b *board) wakeHearing() {
+	if b.news != nil {
+		close(b.news)
+		b.news = nil
+	}
+}
+
+// awaitHeard waits until the board has heard of a revision, or is closed.
+func (b *board) awaitHeard(ctx context.Context, revision uint64) error {
+	for {
+		b.mu.Lock()
+		if b.heard >= revision || b.closed {
+			b.mu.Unlock()
+			return nil
+		}
+		if b.news == nil {
+			b.news = make(chan struct{})
+		}
+		news := b.news
+		b.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

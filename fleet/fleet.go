@@ -179,6 +179,22 @@ func (f *Fleet) View(id string) (View, bool) {
 // times are as of the change. Close it when done.
 func (f *Fleet) Watch(after Moment) *Watcher { return f.board.watch(after) }
 
+// hearWithin is how long a change of the registry may take to reach the fleet; mostly
+// it takes a millisecond.
+const hearWithin = 5 * time.Second
+
+// Hear waits until the fleet has taken note of all that the registry stored up to a
+// revision, so that a watch or a view has it. It gives up after five seconds: the
+// registry's watch can stall for longer, and leaves out what was deleted at once, for
+// which nobody is to wait again.
+func (f *Fleet) Hear(ctx context.Context, revision uint64) {
+	within, cancel := context.WithTimeout(ctx, hearWithin)
+	defer cancel()
+	if f.board.awaitHeard(within, revision) != nil && ctx.Err() == nil {
+		f.board.hear(revision)
+	}
+}
+
 // States counts the buildings in each state; those without buildings are left out.
 func (f *Fleet) States() map[State]int { return f.board.states() }
 
@@ -250,6 +266,7 @@ func (f *Fleet) loop(ctx context.Context, changes <-chan registry.Change) {
 				return
 			}
 			f.desire(c)
+			f.board.hear(c.Revision)
 		case r := <-f.ended:
 			f.cleanUp(r)
 		case w := <-f.wishes:

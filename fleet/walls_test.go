@@ -53,7 +53,10 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 	const (
 		telegrams = 100
 		every     = 20 * time.Millisecond // what a TP1 line carries
-		limit     = 1000                  // of the hostile building, in packets a second
+		burst     = 50                    // of the hostile building, which has so many bursts under way
+		bursts    = 4
+		noticed   = 5 * time.Millisecond // is how much later a telegram must be to be called late
+		limit     = 1000                 // of the hostile building, in packets a second
 	)
 	hostile, witness := town(t, 1), town(t, 2)
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: zerolog.Nop()})
@@ -114,7 +117,7 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			late := time.NewTimer(5 * time.Second)
+			late := time.NewTimer(time.Minute)
 			select {
 			case tg := <-seen:
 				if got := binary.BigEndian.Uint32(tg.Message().GetRaw()); got != n {
@@ -135,13 +138,23 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 	var flood sync.WaitGroup
 	flood.Go(func() {
 		garbage := make([]byte, 200)
+		var taken [bursts]uint64 // by the gateway, when a burst began
 		for n := byte(0); flooding.Err() == nil; n++ {
 			garbage[0] = n
+			taken[n%bursts] = exchange.Stats().RxDatagrams
 			_ = hostile.Do(flooding, hostile.Buildings()[0], func(_ time.Time, b *simulator.Building) {
-				for port := range uint16(50) {
+				for port := range uint16(burst) {
 					b.SendPlain(localPort+port%2, garbage) // the session's port, and a closed one
 				}
 			})
+			// A flood that the socket itself has no room for is another matter: there the
+			// system loses what comes, from whomever.
+			for range 100 {
+				if flooding.Err() != nil || exchange.Stats().RxDatagrams >= taken[(n+1)%bursts]+burst {
+					break
+				}
+				<-time.After(200 * time.Microsecond)
+			}
 		}
 	})
 	flooded := play()
@@ -178,7 +191,7 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 		median := c.took[telegrams/2]
 		ratio := float64(median) / float64(stranger[telegrams/2])
 		t.Logf("%s: median %v (%.1f), p90 %v, slowest %v", c.name, median, ratio, c.took[telegrams*9/10], c.took[telegrams-1])
-		if !raced && c.most > 0 && ratio > c.most {
+		if !raced && c.most > 0 && ratio > c.most && median > noticed {
 			t.Errorf("%s: telegrams of another building take %.1f times as long; want at most %v", c.name, ratio, c.most)
 		}
 	}

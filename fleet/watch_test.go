@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
 )
@@ -137,4 +140,43 @@ func TestWatchThatCannotBeResumed(t *testing.T) {
 	if n := len(b.removed); n != maxRemovals {
 		t.Errorf("%d deletions are remembered, want %d", n, maxRemovals)
 	}
+}
+
+// Who waits for what the registry stored waits until it is on the board, and no longer
+// than is right: not once it is there, and not twice for what never comes.
+func TestHearWaitsForTheRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		desired := &desiredBuildings{wake: make(chan struct{}, 1)}
+		f := New(Config{Desired: desired, Hub: NewHub()})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- f.Run(ctx) }()
+		hear := func(revision uint64, want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			f.Hear(t.Context(), revision)
+			if took := time.Since(began); took != want {
+				t.Errorf("waited %v for revision %d, want %v", took, revision, want)
+			}
+		}
+		hear(0, 0)
+		time.AfterFunc(time.Second, func() {
+			desired.tell(registry.Change{Type: registry.Stored, ID: "a", Building: registry.Building{ID: "a"}, Revision: 7})
+		})
+		hear(7, time.Second)
+		if _, ok := f.View("a"); !ok {
+			t.Error("the building of revision 7 is not there")
+		}
+		hear(6, 0)
+		hear(8, hearWithin)
+		hear(8, 0)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		f.Hear(gone, 9)
+		time.AfterFunc(time.Second, stop)
+		hear(9, time.Second)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

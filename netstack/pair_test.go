@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come. It is never used up
 // unless a test fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 const (
 	gatewayAddr = "10.200.0.2"

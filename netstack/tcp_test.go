@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // TCP runs in real time: its goroutines do not block durably in a bubble.
@@ -125,7 +127,7 @@ func TestTCPDialEndsWithStack(t *testing.T) {
 	<-packets // the SYN is out
 	start := time.Now()
 	closeStack(t, s)
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > patience/2 {
 		t.Errorf("Close took %v", took)
 	}
 	select {
@@ -182,6 +184,7 @@ func TestTCPEndsWithStack(t *testing.T) {
 
 // TCP is paid for by those who use it, and given back with the stack.
 func TestTCPOnDemand(t *testing.T) {
+	goleak.VerifyNone(t) // of tests before: those that end meanwhile would be missed below
 	before := runtime.NumGoroutine()
 	s := newStack(t, gatewayAddr+"/32")
 	listenUDP(t, s, "0.0.0.0:1")
@@ -209,6 +212,7 @@ func TestTCPOnDemand(t *testing.T) {
 
 // TCP is given back when it is not used any more, and made again for the next use.
 func TestTCPIsGivenBackWhenIdle(t *testing.T) {
+	goleak.VerifyNone(t) // as above
 	before := runtime.NumGoroutine()
 	s := newStack(t, gatewayAddr+"/32")
 	udp := listenUDP(t, s, "0.0.0.0:1")

@@ -17,6 +17,10 @@ import (
 	"github.com/knxfleet/knxfleet/tunnel/wireguard"
 )
 
+// patience is how long a test over real sockets waits for what must come. It is never
+// used up, also on a machine that is busy with other things.
+const patience = 2 * time.Minute
+
 // A socket that fails is opened anew at the same port, and the tunnels over it go on,
 // in both address families.
 func TestSocketsAreOpenedAnew(t *testing.T) {
@@ -60,14 +64,15 @@ func TestSocketsAreOpenedAnew(t *testing.T) {
 			for name, fault := range faults {
 				fault()
 				reopened++
-				for deadline := time.Now().Add(10 * time.Second); ours.Stats().Reopened < reopened; <-time.After(time.Millisecond) {
+				for deadline := time.Now().Add(patience); ours.Stats().Reopened < reopened; <-time.After(time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Fatalf("%s: the socket was not opened anew: %+v", name, ours.Stats())
 					}
 				}
 				exchangeData(t, b, r)
 			}
-			socket.failedToSend(time.Now(), syscall.EADDRNOTAVAIL) // again at once: not heard
+			soon := time.Unix(0, socket.lastReset.Load()).Add(reopenInterval - 1)
+			socket.failedToSend(soon, syscall.EADDRNOTAVAIL) // again too soon: not heard
 			exchangeData(t, b, r)
 			if got := ours.Stats().Reopened; got != reopened {
 				t.Errorf("opened anew %d times, want %d", got, reopened)
@@ -96,6 +101,9 @@ func TestSocketsAreOpenedAnew(t *testing.T) {
 // what one sends comes in its order.
 func TestManySendAtOnce(t *testing.T) {
 	const senders, each = 32, 400
+	// A full socket loses what comes: no more is under way than it has room for, however
+	// late its reader runs.
+	room := make(chan struct{}, 128)
 	to, from := listenLoopback(t), listenLoopback(t)
 	target := to.LocalAddrs()[0]
 	var mu sync.Mutex
@@ -116,13 +124,21 @@ func TestManySendAtOnce(t *testing.T) {
 			if got++; got == senders*each {
 				close(all)
 			}
+			<-room
 		}, func(error, time.Duration) {})
 		return nil
 	})
+	late, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var sending errgroup.Group
 	for who := range senders {
 		sending.Go(func() error {
 			for number := range each {
+				select {
+				case room <- struct{}{}:
+				case <-late.Done():
+					return fmt.Errorf("sender %d has no room for its datagram %d", who, number)
+				}
 				d := make([]byte, 40+who)
 				binary.LittleEndian.PutUint32(d, uint32(who))
 				binary.LittleEndian.PutUint32(d[4:], uint32(number))
@@ -139,7 +155,7 @@ func TestManySendAtOnce(t *testing.T) {
 	}
 	select {
 	case <-all:
-	case <-time.After(5 * time.Second): // loopback may drop what its buffer has no room for
+	case <-late.Done():
 	}
 	if err := from.Close(); err != nil {
 		t.Error(err)
@@ -154,7 +170,7 @@ func TestManySendAtOnce(t *testing.T) {
 	if wrong != "" {
 		t.Error(wrong)
 	}
-	if got < senders*each*9/10 || from.Stats().SendErrors != 0 {
+	if got != senders*each || from.Stats().SendErrors != 0 {
 		t.Errorf("%d of %d datagrams came; %+v", got, senders*each, from.Stats())
 	}
 }

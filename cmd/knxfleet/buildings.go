@@ -103,18 +103,21 @@ func readSmall(flag, name string, in io.Reader, most int64) (string, error) {
 func waitOnline(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, id string, patience time.Duration) (*knxfleetv1.Building, error) {
 	ctx, cancel := lasting(ctx, patience)
 	defer cancel()
+	var last *knxfleetv1.BuildingStatus
+	failed := func(err error) error {
+		if ctx.Err() != nil {
+			return fmt.Errorf("building %s is created, but not ONLINE after %s: %s", id, patience, explain(last))
+		}
+		return err
+	}
 	watch, err := buildings.WatchBuildings(ctx, &knxfleetv1.WatchBuildingsRequest{Buildings: []string{id}})
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
-	var last *knxfleetv1.BuildingStatus
 	for {
 		changes, err := watch.Recv()
-		if err != nil && ctx.Err() != nil {
-			return nil, fmt.Errorf("building %s is created, but not ONLINE after %s: %s", id, patience, explain(last))
-		}
 		if err != nil {
-			return nil, err
+			return nil, failed(err)
 		}
 		for _, change := range changes.GetChanges() {
 			if change.GetKind() == knxfleetv1.BuildingChange_KIND_DELETED {

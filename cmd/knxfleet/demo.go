@@ -37,8 +37,6 @@ const (
 // Run plays three buildings, runs a gateway for them, and uses its API as any
 // client would: nothing in it is shown that the API does not say.
 func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
-	ctx, cancel := lasting(ctx, c.For)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "knxfleet-demo-")
 	if err != nil {
 		return err
@@ -71,6 +69,8 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 
+	ctx, cancel := lasting(ctx, c.For) // of the demo, however long the machine takes to start it
+	defer cancel()
 	// The buildings outlive the gateway, so that it can say goodbye.
 	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSim()

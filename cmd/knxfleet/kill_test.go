@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,12 +36,8 @@ type killed struct {
 // their routers do not exist.
 func (k *killed) start() {
 	k.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeAddress()
 	if err != nil {
-		k.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
 		k.t.Fatal(err)
 	}
 	log, err := os.OpenFile(filepath.Join(k.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -62,7 +57,7 @@ func (k *killed) start() {
 		k.t.Fatal(err)
 	}
 	k.client = knxfleetv1.NewBuildingServiceClient(k.conn)
-	ctx, cancel := context.WithTimeout(k.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 	defer cancel()
 	if _, err := k.client.ListBuildings(ctx, &knxfleetv1.ListBuildingsRequest{}, grpc.WaitForReady(true)); err != nil {
 		text, _ := os.ReadFile(filepath.Join(k.dir, "log"))

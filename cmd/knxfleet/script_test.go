@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,14 +56,11 @@ func TestScripts(t *testing.T) {
 
 func setUp(env *testscript.Env) error {
 	for _, name := range []string{"GRPC", "HTTP"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := freeAddress()
 		if err != nil {
 			return err
 		}
-		env.Setenv(name, l.Addr().String())
-		if err := l.Close(); err != nil {
-			return err
-		}
+		env.Setenv(name, address)
 	}
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // which is 1 s for each command
 	env.Setenv("KNXFLEET_SERVER", env.Getenv("GRPC"))
@@ -93,6 +92,29 @@ Endpoint = %s
 `, private.Base64(), tunnel.GeneratePrivateKey().Public(), psk, router.LocalAddr()), 0o600)
 }
 
+// freeAddress finds a port that nobody listens on and no other test of this process got,
+// below those that the system hands out by itself: one of those could be another's
+// before the gateway listens there, or while it restarts.
+func freeAddress() (string, error) {
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return "", err
+		}
+		if _, taken := addresses.LoadOrStore(address, true); !taken {
+			return address, nil
+		}
+	}
+	return "", errors.New("no free port")
+}
+
+// addresses are those that freeAddress gave.
+var addresses sync.Map
+
 // exits CODE PROGRAM [ARGUMENT...] runs a program that must end with the code.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
@@ -115,7 +137,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 func eventually(ts *testscript.TestScript, what string, check func() error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := check()
 		if err == nil {
@@ -154,16 +176,22 @@ func waitHTTP(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// wait-file FILE REGEXP waits until a command has written what matches.
+// wait-file FILE REGEXP [COUNT] waits until a command has written what matches, once or
+// as often as said.
 func waitFile(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 2 {
-		ts.Fatalf("usage: wait-file FILE REGEXP")
+	count := 1
+	if len(args) == 3 {
+		var err error
+		count, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	} else if len(args) != 2 {
+		ts.Fatalf("usage: wait-file FILE REGEXP [COUNT]")
 	}
 	want := regexp.MustCompile("(?m)" + args[1])
 	eventually(ts, args[0], func() error {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
-		if err == nil && !want.Match(text) {
-			err = fmt.Errorf("%q does not match %s", text, want)
+		if n := len(want.FindAll(text, -1)); err == nil && n < count {
+			err = fmt.Errorf("%q matches %s %d times of %d", text, want, n, count)
 		}
 		return err
 	})
@@ -180,7 +208,9 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 func hangUp(ts *testscript.TestScript, _ bool, _ []string) { signalGateway(ts, syscall.SIGHUP) }
 
 func signalGateway(ts *testscript.TestScript, signal syscall.Signal) {
-	i := slices.IndexFunc(ts.BackgroundCmds(), func(cmd *exec.Cmd) bool { return cmd.Args[1] == "serve" })
+	i := slices.IndexFunc(ts.BackgroundCmds(), func(cmd *exec.Cmd) bool { // by itself, or in place of its shell
+		return strings.Contains(strings.Join(cmd.Args, " "), "knxfleet serve")
+	})
 	if i < 0 {
 		ts.Fatalf("no gateway runs")
 	}

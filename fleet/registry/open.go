@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -40,6 +41,8 @@ type Registry struct {
 	keys   *keyset.Keyset
 	log    zerolog.Logger
 	mirror mirror
+	// written is the highest revision of a building that was stored here.
+	written atomic.Uint64
 }
 
 // Open opens the registry with its keyset. It refuses, and changes nothing, when

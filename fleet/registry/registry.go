@@ -38,7 +38,7 @@ func (r *Registry) Create(ctx context.Context, b Building) (Building, error) {
 	if err != nil {
 		return Building{}, failure(b.ID, err)
 	}
-	r.mirror.stored(b)
+	r.stored(b)
 	return b, nil
 }
 
@@ -113,9 +113,25 @@ func (r *Registry) store(ctx context.Context, p planned) (Building, error) {
 	if err != nil {
 		return Building{}, failure(b.ID, err)
 	}
-	r.mirror.stored(b)
+	r.stored(b)
 	return b, nil
 }
+
+// stored notes what has been stored, before its writer is told.
+func (r *Registry) stored(b Building) {
+	r.mirror.stored(b)
+	for {
+		before := r.written.Load()
+		if before >= b.Revision || r.written.CompareAndSwap(before, b.Revision) {
+			return
+		}
+	}
+}
+
+// Written is the highest revision of a building that Create or Update returned in this
+// process; 0 when there is none. A [Registry.Watch] has told all of them once it has told
+// a change of that revision or a higher one. Deletions do not count.
+func (r *Registry) Written() uint64 { return r.written.Load() }
 
 // planned is a change that was checked and not yet stored.
 type planned struct {

@@ -29,6 +29,9 @@ type Change struct {
 	ID       string
 	Building Building
 	Err      error // a *BuildingError
+	// Revision is that of the record in the store; everything up to it has been
+	// told. 0 with SnapshotComplete.
+	Revision uint64
 }
 
 // Watch calls fn with each building there is, then with SnapshotComplete, then
@@ -55,15 +58,15 @@ func (r *Registry) Watch(ctx context.Context, fn func(Change) error) error {
 			return fn(Change{Type: SnapshotComplete})
 		case engine.Deleted:
 			into.told(id, nil, revision)
-			return fn(Change{Type: Deleted, ID: id})
+			return fn(Change{Type: Deleted, ID: id, Revision: revision})
 		case engine.Stored:
 			b, err := r.decode(event.Entry)
 			if err != nil {
 				into.told(id, nil, revision)
-				return fn(Change{Type: Unreadable, ID: id, Err: err})
+				return fn(Change{Type: Unreadable, ID: id, Err: err, Revision: revision})
 			}
 			into.told(id, &b, revision)
-			return fn(Change{Type: Stored, ID: b.ID, Building: b})
+			return fn(Change{Type: Stored, ID: b.ID, Building: b, Revision: revision})
 		}
 		return fmt.Errorf("unknown event type %d", event.Type)
 	})

@@ -41,9 +41,18 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := watch(t, r)
+	last := uint64(0)
 	expect := func(want Change) {
 		t.Helper()
-		if got := next(); !reflect.DeepEqual(got, want) {
+		got := next()
+		if got.Type != SnapshotComplete {
+			if got.Revision <= last || got.Revision < got.Building.Revision {
+				t.Errorf("revision %d after %d, of %+v", got.Revision, last, got)
+			}
+			last = got.Revision
+		}
+		want.Revision = got.Revision
+		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %+v\nwant %+v", got, want)
 		}
 	}
@@ -61,6 +70,9 @@ func TestWatch(t *testing.T) {
 	}
 	expect(Change{Type: Stored, ID: "b", Building: b})
 	expect(Change{Type: Stored, ID: "a", Building: a})
+	if r.Written() != last || last != a.Revision {
+		t.Errorf("written up to %d, want %d, the revision of the last change", r.Written(), a.Revision)
+	}
 	expect(Change{Type: Deleted, ID: "z"})
 
 	if _, err := e.Registry().Put(ctx, "b.b", []byte("damaged")); err != nil {

@@ -146,6 +146,9 @@ func connect(h *host, log zerolog.Logger) (*nats.Conn, chan struct{}, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectPause),
 		nats.ReconnectJitter(0, 0),
+		// Of two seconds, the library's own, a busy machine may give this process
+		// nothing.
+		nats.Timeout(operationTimeout),
 		// A write is on its way to the store or it has failed; it never waits
 		// in a buffer for a reconnect.
 		nats.ReconnectBufSize(-1),

@@ -22,6 +22,9 @@ import (
 	"github.com/knxfleet/knxfleet/netstack"
 )
 
+// patience is how long a test waits for what must come.
+const patience = time.Minute
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // gVisor, which is the gateway's stack, takes our packets, and we take its: over
@@ -51,7 +54,7 @@ func TestPacketsMeetARealStack(t *testing.T) {
 		}
 		dial(t, b, stack)
 		for _, to := range []netip.Addr{Interface.Addr(), lanRouter, tunnelRouter} {
-			pingCtx, done := context.WithTimeout(ctx, 10*time.Second)
+			pingCtx, done := context.WithTimeout(ctx, patience)
 			if _, err := stack.Ping(pingCtx, to); err != nil {
 				t.Errorf("building %d: ping %v: %v", b.Number, to, err)
 			}
@@ -59,7 +62,7 @@ func TestPacketsMeetARealStack(t *testing.T) {
 		}
 		describe(t, stack, b.Number)
 		receivePlain(t, sim, b, stack)
-		dialCtx, done := context.WithTimeout(ctx, 10*time.Second)
+		dialCtx, done := context.WithTimeout(ctx, patience)
 		if _, err := stack.DialTCP(dialCtx, Interface); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("building %d, which has no TCP: %v, want a refusal", b.Number, err)
 		}
@@ -146,7 +149,7 @@ func describe(t *testing.T, stack *netstack.Stack, number int) {
 	}
 	select {
 	case <-udp.Readable():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the interface does not describe itself")
 	}
 	var buffer [1024]byte
@@ -174,7 +177,7 @@ func receivePlain(t *testing.T, sim *Simulator, b *Building, stack *netstack.Sta
 	}
 	select {
 	case <-udp.Readable():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the plain datagram does not come")
 	}
 	var buffer [64]byte

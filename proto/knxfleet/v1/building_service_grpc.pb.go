@@ -86,8 +86,10 @@ type BuildingServiceClient interface {
 	// FAILED_PRECONDITION: the building is disabled.
 	ReconnectBuilding(ctx context.Context, in *ReconnectBuildingRequest, opts ...grpc.CallOption) (*ReconnectBuildingResponse, error)
 	// Gives the buildings as they are, then every change of them, until the
-	// client ends it. Fast changes of one building may be merged; the last one
-	// always comes. With a resume_token it goes on where an earlier watch was.
+	// client ends it. It begins with all that was created or changed before the
+	// call; what was deleted just before may be among it, and DELETED follows. Fast
+	// changes of one building may be merged; the last one always comes. With a
+	// resume_token it goes on where an earlier watch was.
 	// INVALID_ARGUMENT: resume_token is none of this API's.
 	// RESOURCE_EXHAUSTED: too many streams, or this one was read too slowly;
 	// watch again with the last resume_token.
@@ -312,8 +314,10 @@ type BuildingServiceServer interface {
 	// FAILED_PRECONDITION: the building is disabled.
 	ReconnectBuilding(context.Context, *ReconnectBuildingRequest) (*ReconnectBuildingResponse, error)
 	// Gives the buildings as they are, then every change of them, until the
-	// client ends it. Fast changes of one building may be merged; the last one
-	// always comes. With a resume_token it goes on where an earlier watch was.
+	// client ends it. It begins with all that was created or changed before the
+	// call; what was deleted just before may be among it, and DELETED follows. Fast
+	// changes of one building may be merged; the last one always comes. With a
+	// resume_token it goes on where an earlier watch was.
 	// INVALID_ARGUMENT: resume_token is none of this API's.
 	// RESOURCE_EXHAUSTED: too many streams, or this one was read too slowly;
 	// watch again with the last resume_token.
