@@ -27,7 +27,9 @@ type host struct {
 	dir string
 	// key encrypts all that the server stores; empty: nothing is encrypted.
 	key string
-	log zerolog.Logger
+	// inClear: what is stored is not encrypted yet, and the server does that.
+	inClear bool
+	log     zerolog.Logger
 
 	mu      sync.Mutex
 	current *server.Server // nil while none runs
@@ -53,6 +55,11 @@ func (h *host) server() *server.Server {
 // start starts the server and returns when everything stored has been
 // recovered.
 func (h *host) start(ctx context.Context) error {
+	if h.key != "" {
+		if err := dropUnborn(h.dir, h.inClear); err != nil {
+			return err
+		}
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "knxfleet",
 		DontListen:             true,

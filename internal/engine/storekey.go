@@ -128,7 +128,7 @@ func encryptStore(ctx context.Context, dir, key string, log zerolog.Logger) erro
 			return err
 		}
 	}
-	h := &host{dir: work, key: key, log: log}
+	h := &host{dir: work, key: key, inClear: true, log: log}
 	if err := h.start(ctx); err != nil {
 		return fmt.Errorf("encrypt the store: %w", err)
 	}
