@@ -51,10 +51,15 @@ func concernsTCP4(ip header.IPv4) bool {
 	if len(icmp) < header.ICMPv4MinimumSize+header.IPv4MinimumSize {
 		return false
 	}
-	switch icmp.Type() {
+	return isError4(icmp.Type()) && header.IPv4(icmp.Payload()).TransportProtocol() == header.TCPProtocolNumber
+}
+
+// isError4 reports whether a type of ICMP is an error about a packet of ours (RFC 792).
+func isError4(kind header.ICMPv4Type) bool {
+	switch kind {
 	case header.ICMPv4DstUnreachable, header.ICMPv4SrcQuench, header.ICMPv4Redirect,
 		header.ICMPv4TimeExceeded, header.ICMPv4ParamProblem:
-		return header.IPv4(icmp.Payload()).TransportProtocol() == header.TCPProtocolNumber
+		return true
 	}
 	return false
 }

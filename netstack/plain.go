@@ -151,9 +151,5 @@ func (in inbound) isError() bool {
 	if ip.TransportProtocol() != header.ICMPv4ProtocolNumber || ip.FragmentOffset() != 0 || len(ip.Payload()) == 0 {
 		return false // or a part of one, which does not tell
 	}
-	switch header.ICMPv4(ip.Payload()).Type() {
-	case header.ICMPv4DstUnreachable, header.ICMPv4SrcQuench, header.ICMPv4Redirect, header.ICMPv4TimeExceeded, header.ICMPv4ParamProblem:
-		return true
-	}
-	return false
+	return isError4(header.ICMPv4(ip.Payload()).Type())
 }

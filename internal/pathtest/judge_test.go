@@ -251,8 +251,11 @@ func (k *bookkeeper) note(id string, created bool, err error) {
 func (k *bookkeeper) list() (map[string]*knxfleetv1.Building, error) {
 	all := make(map[string]*knxfleetv1.Building)
 	request := &knxfleetv1.ListBuildingsRequest{PageSize: 1000}
+	// A gateway that does not come back is an error with its log, and not a test that hangs.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for {
-		page, err := k.client.ListBuildings(context.Background(), request, grpc.WaitForReady(true))
+		page, err := k.client.ListBuildings(ctx, request, grpc.WaitForReady(true))
 		if err != nil {
 			return nil, err
 		}
