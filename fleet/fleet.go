@@ -17,6 +17,7 @@ import (
 	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/ownership"
 	"github.com/knxfleet/knxfleet/fleet/registry"
+	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
 
@@ -324,7 +325,7 @@ func (f *Fleet) converge(id string) {
 		have.stop()
 	default:
 		have.site.desired.Store(&want)
-		signal(have.site.moved)
+		signal(have.site.changed)
 	}
 }
 
@@ -394,7 +395,8 @@ func (f *Fleet) start(ctx context.Context, building registry.Building) {
 		opened:     make(chan struct{}),
 		reachable:  make(chan struct{}),
 		handshaken: make(chan struct{}, 1),
-		moved:      make(chan struct{}, 1),
+		changed:    make(chan struct{}, 1),
+		moves:      make(chan *knxbridge.State, maxMoves),
 		sessions:   sessions{renew: make(chan struct{}, 1)},
 	}
 	s.desired.Store(&building)

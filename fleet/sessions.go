@@ -73,7 +73,7 @@ func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- err
 		bridge: knxbridge.New(knxbridge.Config{Session: s.sessionConfig(), WriteRate: float64(s.applied.KNX.WritesPerSecond), QueueLength: s.applied.Limits.WriteQueue, Random: s.rnd, Dial: s.stack.DialTCP}, s.listenAt(localPort), s, s.log),
 		ended:  make(chan struct{}),
 	}
-	s.session.Store(nil)
+	s.forgetMoves()
 	s.sessions.follow(next)
 	s.sessions.stop, s.sessions.renewing = stop, false
 	if !s.isOpen() {
@@ -91,6 +91,14 @@ func (s *site) connect(ctx context.Context, wg *sync.WaitGroup, ended chan<- err
 		close(next.ended)
 		ended <- err
 	})
+}
+
+// forgetMoves leaves nothing of a session that has ended.
+func (s *site) forgetMoves() {
+	for len(s.moves) > 0 {
+		<-s.moves
+	}
+	s.session.Store(nil)
 }
 
 // renewSession ends the session; the loop begins the next one when it has ended.

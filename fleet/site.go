@@ -75,19 +75,22 @@ type site struct {
 	starts   startReads
 
 	// Owned by the site's loop.
-	applied *registry.Building // what of desired is in effect
-	status  Status             // as reported last
-	foundAt netip.AddrPort     // where the router was found, as noted; invalid: it is not
-	noted   time.Time          // when that was noted
+	applied *registry.Building              // what of desired is in effect
+	status  Status                          // as reported last
+	foundAt netip.AddrPort                  // where the router was found, as noted; invalid: it is not
+	noted   time.Time                       // when that was noted
+	session atomic.Pointer[knxbridge.State] // the move of the session that was told last; read by others
 
 	// Written by the session's loop, read by others.
-	session        atomic.Pointer[knxbridge.State]
 	number         uint64       // of the last telegram in this epoch; the session's loop alone
 	encoder        encoder      // of the session's loop too
 	lastTelegramAt atomic.Int64 // Unix nanoseconds; 0 is never
 	handshakes     atomic.Uint64
 	handshaken     chan struct{} // WireGuard agreed on keys; capacity 1: one pending signal says it all
-	moved          chan struct{} // the session's state moved; capacity 1: one pending signal says it all
+	changed        chan struct{} // desired is another one; capacity 1: one pending signal says it all
+	// moves are the session's states that were not told yet: a session that ends and is
+	// there again a moment later is told twice. Full: the oldest is left out.
+	moves chan *knxbridge.State
 }
 
 // lookup is the result of one name resolution.
@@ -202,7 +205,9 @@ func (s *site) loop(ctx context.Context, connect func(), ended, broken <-chan er
 			}
 		case <-s.sessions.renew:
 			s.renewSession()
-		case <-s.moved:
+		case <-s.changed:
+		case move := <-s.moves:
+			s.session.Store(move)
 		case l := <-found:
 			looking = false
 			s.follow(endpoints, l)
@@ -357,10 +362,23 @@ func (s *site) Telegram(t knxbridge.Telegram) {
 	s.reads.observe(published)
 }
 
-// State implements [knxbridge.Handler].
+// maxMoves is how many states of the session wait to be told: more than it has between
+// two looks of a site's loop that does not wait for anything.
+const maxMoves = 4
+
+// State implements [knxbridge.Handler]. The session's loop alone calls it, so there is
+// room after one was taken out.
 func (s *site) State(state knxbridge.State) {
-	s.session.Store(&state)
-	signal(s.moved)
+	select {
+	case s.moves <- &state:
+		return
+	default:
+	}
+	select {
+	case <-s.moves:
+	default:
+	}
+	s.moves <- &state
 }
 
 // signal leaves one pending signal, however often it is called.

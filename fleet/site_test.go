@@ -7,6 +7,7 @@ import (
 
 	"github.com/knxfleet/knxfleet/internal/simulator"
 	"github.com/knxfleet/knxfleet/internal/simulator/knxserver"
+	"github.com/knxfleet/knxfleet/knxbridge"
 	"github.com/knxfleet/knxfleet/knxbridge/frame"
 	"github.com/knxfleet/knxfleet/knxbridge/session"
 )
@@ -54,5 +55,28 @@ func TestBuildingsDoNotMeet(t *testing.T) {
 			t.Errorf("seen: %v", got)
 		}
 		w.stop()
+	})
+}
+
+// Whatever a session goes through in a moment, a watcher is told of it: also when the
+// building is ONLINE again before anybody has looked. Of more than that the end is told.
+func TestShortOutagesAreTold(t *testing.T) {
+	inWorld(t, knxserver.Config{}, func(t *testing.T, w *world) {
+		for _, ends := range []int{1, 2, 3} {
+			told := w.sights(t)
+			s := w.fleet.site("hq")
+			was := *s.session.Load()
+			for range ends {
+				s.State(knxbridge.State{State: session.StateConnecting, Reason: session.ReasonServerDisconnected})
+				s.State(was)
+			}
+			synctest.Wait()
+			if n := len(told()); n != 1 && ends == 1 || n == 0 {
+				t.Errorf("a watcher is told of %d ends of the session, of %d", n, ends)
+			}
+			if v, _ := w.fleet.View("hq"); v.Status.State != StateOnline {
+				t.Errorf("after %d ends and as many returns the building is %s", ends, v.Status.State)
+			}
+		}
 	})
 }
