@@ -115,6 +115,7 @@ func newExchange(log zerolog.Logger, sockets []*socket) *Exchange {
 	}
 	x.work.wake.L = &x.work.mu
 	for _, s := range sockets {
+		s.out.failed = x.notSent
 		switch local := s.addr.Addr(); {
 		case local.Is4() && x.sock4 == nil:
 			x.sock4 = s
@@ -253,7 +254,7 @@ func (x *Exchange) send(datagram []byte, to netip.AddrPort) error {
 		x.count.noSocket.Add(1)
 		return fmt.Errorf("send to %v: %w", to, ErrNoSocket)
 	}
-	if err := s.send(datagram, to, x.notSent); err != nil {
+	if err := s.send(datagram, to); err != nil {
 		x.count.sendErr.Add(1)
 		s.failedToSend(time.Now(), err)
 		return fmt.Errorf("send to %v: %w", to, err)

@@ -12,16 +12,20 @@ const outboxDatagrams = 256
 
 // outbox gathers what several devices send at once. The kernel takes the datagrams of
 // one socket one after the other: whoever comes while another goroutine is in the system
-// call leaves its datagram here, and all that gathered go out in one call. At rest each
-// goes out at once, by its sender.
+// call leaves its datagram here, and all that gathered go out in one call. So they do
+// while the socket's reader lets datagrams come together: what answers those that it has
+// just read goes out before it reads again. At rest each goes out at once, by its sender.
 type outbox struct {
-	mu      sync.Mutex
-	busy    bool // somebody sends
-	closed  bool // nothing more is gathered
-	queue   []outgoing
-	spare   []outgoing // the queue that is sent now, or was; its buffers are used again
-	room    sync.Cond  // there is, or nobody sends
-	sending sync.WaitGroup
+	failed func(error) // is told of what was taken, and then failed
+
+	mu        sync.Mutex
+	busy      bool // somebody sends
+	gathering bool // the reader will, within gatherFor
+	closed    bool // nothing more is gathered
+	queue     []outgoing
+	spare     []outgoing // the queue that is sent now, or was; its buffers are used again
+	room      sync.Cond  // there is, or nobody sends
+	sending   sync.WaitGroup
 }
 
 // outgoing is a datagram to be sent.
@@ -30,17 +34,21 @@ type outgoing struct {
 	to   netip.AddrPort
 }
 
-// send sends a datagram, or leaves it for whoever sends now; then errors are told to
+// send sends a datagram, or leaves it for whoever sends next; then errors are told to
 // failed only.
-func (s *socket) send(data []byte, to netip.AddrPort, failed func(error)) error {
+func (s *socket) send(data []byte, to netip.AddrPort) error {
 	o := &s.out
 	o.mu.Lock()
 	_, batches := s.now().(batchConn)
-	for o.busy && len(o.queue) == outboxDatagrams && !o.closed {
+	for len(o.queue) == outboxDatagrams && !o.closed {
+		if !o.busy { // it is the reader that gathers
+			o.busy = true
+			s.handOn()
+		}
 		o.room.Wait()
 	}
 	direct := !batches || o.closed
-	if !direct && o.busy {
+	if !direct && (o.busy || o.gathering) {
 		o.put(data, to)
 		o.mu.Unlock()
 		return nil
@@ -55,14 +63,45 @@ func (s *socket) send(data []byte, to netip.AddrPort, failed func(error)) error 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	s.handOn()
+	return err
+}
+
+// gather lets what is sent from now on wait for sendGathered.
+func (o *outbox) gather() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gathering = true
+}
+
+// sendGathered sends what waits.
+func (s *socket) sendGathered() {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gathering = false
+	if o.busy || len(o.queue) == 0 || o.closed {
+		return
+	}
+	o.busy = true
+	now := o.take()
+	o.mu.Unlock()
+	s.write(now)
+	o.mu.Lock()
+	s.handOn()
+}
+
+// handOn is called with the lock held by who has sent. What came meanwhile is sent by
+// another goroutine: who is here has a building, or a socket to read, that would wait as
+// long as others send.
+func (s *socket) handOn() {
+	o := &s.out
 	if len(o.queue) == 0 || o.closed {
 		o.busy, o.queue = false, o.queue[:0]
 		o.room.Broadcast()
-		return err
+		return
 	}
-	// Not by this goroutine: its own building would wait as long as others send.
-	o.sending.Go(func() { s.sendQueued(failed) })
-	return err
+	o.sending.Go(s.sendQueued)
 }
 
 // close drops what waits and returns when nobody sends it any more.
@@ -85,29 +124,40 @@ func (o *outbox) put(data []byte, to netip.AddrPort) {
 	o.queue[n] = outgoing{append(o.queue[n].data[:0], data...), to}
 }
 
+// take empties the queue. What it returns is the caller's until the next take.
+func (o *outbox) take() []outgoing {
+	now := o.queue
+	o.queue, o.spare = o.spare[:0], now
+	o.room.Broadcast()
+	return now
+}
+
 // sendQueued sends what waits until nothing does.
-func (s *socket) sendQueued(failed func(error)) {
+func (s *socket) sendQueued() {
 	o := &s.out
 	for {
 		o.mu.Lock()
-		now := o.queue
-		if len(now) == 0 || o.closed {
+		if len(o.queue) == 0 || o.closed {
 			o.busy = false
 			o.mu.Unlock()
 			return
 		}
-		o.queue, o.spare = o.spare[:0], now
-		o.room.Broadcast()
+		now := o.take()
 		o.mu.Unlock()
-		c, ok := s.now().(batchConn)
-		for len(now) > 0 && ok {
-			sent, err := c.writeBatch(now[:min(len(now), batchSize)])
-			now = now[sent:]
-			if err != nil && len(now) > 0 {
-				failed(err)
-				s.failedToSend(time.Now(), err)
-				now = now[1:] // the one that failed
-			}
+		s.write(now)
+	}
+}
+
+// write sends datagrams that were taken from the outbox.
+func (s *socket) write(now []outgoing) {
+	c, ok := s.now().(batchConn)
+	for len(now) > 0 && ok {
+		sent, err := c.writeBatch(now[:min(len(now), batchSize)])
+		now = now[sent:]
+		if err != nil && len(now) > 0 {
+			s.out.failed(err)
+			s.failedToSend(time.Now(), err)
+			now = now[1:] // the one that failed
 		}
 	}
 }

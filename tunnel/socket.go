@@ -64,6 +64,7 @@ func newSocket(c PacketConn, reopen func() (PacketConn, error)) *socket {
 	s := &socket{addr: localAddr(c), reopen: reopen}
 	s.conn.Store(&c)
 	s.out.room.L = &s.out.mu
+	s.out.failed = func(error) {}
 	return s
 }
 
@@ -133,11 +134,14 @@ func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(er
 		gather, err := readOnce(c, buffer, receive)
 		if gather > 0 {
 			gathering.Reset(gather)
+			s.out.gather()
 			select {
 			case <-gathering.C:
 			case <-closing:
+				s.sendGathered()
 				return net.ErrClosed
 			}
+			s.sendGathered()
 		}
 		if err == nil {
 			pause, failures = pauseAtFirst, 0

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -98,8 +99,14 @@ func TestSocketsAreOpenedAnew(t *testing.T) {
 }
 
 // Many send at once by one socket: nothing is lost, doubled or mixed up on the way, and
-// what one sends comes in its order.
+// what one sends comes in its order; also while the socket's reader gathers.
 func TestManySendAtOnce(t *testing.T) {
+	t.Run("at rest", func(t *testing.T) { manySendAtOnce(t, false) })
+	t.Run("gathering", func(t *testing.T) { manySendAtOnce(t, true) })
+}
+
+func manySendAtOnce(t *testing.T, gathering bool) {
+	t.Helper()
 	const senders, each = 32, 400
 	// A full socket loses what comes: no more is under way than it has room for, however
 	// late its reader runs.
@@ -130,6 +137,21 @@ func TestManySendAtOnce(t *testing.T) {
 	})
 	late, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	if gathering {
+		reading.Go(func() error {
+			tick := time.NewTicker(gatherFor)
+			defer tick.Stop()
+			for {
+				from.sockets[0].out.gather()
+				select {
+				case <-tick.C:
+					from.sockets[0].sendGathered()
+				case <-closing:
+					return nil
+				}
+			}
+		})
+	}
 	var sending errgroup.Group
 	for who := range senders {
 		sending.Go(func() error {
@@ -173,6 +195,56 @@ func TestManySendAtOnce(t *testing.T) {
 	if got != senders*each || from.Stats().SendErrors != 0 {
 		t.Errorf("%d of %d datagrams came; %+v", got, senders*each, from.Stats())
 	}
+}
+
+// What is sent while the reader gathers goes out when it has: in its order, and also when
+// it is more than waits at once.
+func TestAnswersGoTogether(t *testing.T) {
+	const more = outboxDatagrams + 10
+	to, from := listenLoopback(t), listenLoopback(t)
+	conn := to.sockets[0].now()
+	s, target := from.sockets[0], to.LocalAddrs()[0]
+	numbers := func(n byte) (got []byte) {
+		var b [16]byte
+		for range n {
+			if err := conn.(*batched).SetReadDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := conn.ReadFromUDPAddrPort(b[:]); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b[0])
+		}
+		return got
+	}
+	s.out.gather()
+	for _, n := range []byte{1, 2, 3} {
+		if err := from.send([]byte{n}, target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if waiting := len(s.out.queue); waiting != 3 {
+		t.Errorf("%d datagrams wait for the reader, want 3", waiting)
+	}
+	s.sendGathered()
+	if err := from.send([]byte{4}, target); err != nil {
+		t.Fatal(err)
+	}
+	if got := numbers(4); !bytes.Equal(got, []byte{1, 2, 3, 4}) {
+		t.Errorf("came as %v", got)
+	}
+	s.out.gather()
+	for range more {
+		if err := from.send([]byte{5}, target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.sendGathered()
+	for range more {
+		numbers(1)
+	}
+	_ = from.Close()
+	_ = to.Close()
 }
 
 // A tunnel with a large MTU gets its large datagrams, but for the first.
