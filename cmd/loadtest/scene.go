@@ -139,10 +139,11 @@ func (sc *scene) each(ctx context.Context, do func(context.Context, *side) error
 	return both.Wait()
 }
 
-// openPatience is how long opening may take: a minute, and time for each building
-// at a pace that nobody would call fast.
+// openPatience is how long opening may take: minutes, in which a router that missed
+// several calls on a slow machine gets another, and time for each building at a pace that
+// nobody would call fast.
 func (sc *scene) openPatience() time.Duration {
-	return time.Minute + time.Duration(sc.buildings)*20*time.Millisecond
+	return 3*time.Minute + time.Duration(sc.buildings)*20*time.Millisecond
 }
 
 // openPoll is how often it is looked whether all are up.
