@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -57,6 +58,7 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 		bursts    = 4
 		noticed   = 5 * time.Millisecond // is how much later a telegram must be to be called late
 		limit     = 1000                 // of the hostile building, in packets a second
+		rounds    = 3
 	)
 	hostile, witness := town(t, 1), town(t, 2)
 	exchange, err := tunnel.Listen(tunnel.ListenConfig{Address: "127.0.0.1:0", Log: zerolog.Nop()})
@@ -133,6 +135,11 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 		slices.Sort(took)
 		return took
 	}
+	change := func(b *registry.Building, what string, is func(Status) bool) {
+		b.Generation++
+		desired.put(*b)
+		w.wait("hostile", time.Minute, what, func(s Status) bool { return s.ObservedGeneration == b.Generation && is(s) })
+	}
 	quiet := play()
 	flooding, endFlood := context.WithCancel(ctx)
 	var flood sync.WaitGroup
@@ -157,44 +164,58 @@ func TestFloodStaysInItsBuilding(t *testing.T) {
 			}
 		}
 	})
-	flooded := play()
+	// What else runs on this machine can slow a part of a round down. A wall that leaks
+	// does so in every round.
 	b := buildingOf(t, "hostile", hostile.Buildings()[0])
-	b.Limits.PacketsPerSecond, b.Generation = limit, 2
-	desired.put(b)
-	w.wait("hostile", 10*time.Second, "limited", func(s Status) bool { return s.ObservedGeneration == 2 })
-	before, _ := f.View("hostile")
-	began := time.Now()
-	limited := play()
-	bad, _ := f.View("hostile")
-	passed := bad.Status.Counters.ReceivedDatagrams - before.Status.Counters.ReceivedDatagrams
-	if most := limit*time.Since(began).Seconds() + limit; float64(passed) > most {
-		t.Errorf("%d datagrams passed in %v", passed, time.Since(began))
+	var bad View
+	for round := 1; ; round++ {
+		flooded := play()
+		b.Limits.PacketsPerSecond = limit
+		change(&b, "limited", func(Status) bool { return true })
+		before, _ := f.View("hostile")
+		began := time.Now()
+		limited := play()
+		bad, _ = f.View("hostile")
+		passed := bad.Status.Counters.ReceivedDatagrams - before.Status.Counters.ReceivedDatagrams
+		if most := limit*time.Since(began).Seconds() + limit; float64(passed) > most {
+			t.Errorf("%d datagrams passed in %v", passed, time.Since(began))
+		}
+		b.Enabled = false
+		change(&b, "disabled", func(s Status) bool { return s.State == StateDisabled })
+		stranger := play()
+		t.Logf("%d datagrams came from the hostile building, %d of them were dropped",
+			bad.Status.Counters.ReceivedDatagrams+bad.Status.Counters.DroppedPackets, bad.Status.Counters.DroppedPackets)
+		slowed := ""
+		for _, c := range []struct {
+			name string
+			took []time.Duration
+			most float64 // of the stranger's median; 0: any
+		}{
+			{"without a flood", quiet, 0},
+			{"the flood of a stranger", stranger, 1},
+			{"the flood of a building with a limit", limited, 5},
+			{"the flood of a building with the default limit", flooded, 20},
+		} {
+			median := c.took[telegrams/2]
+			ratio := float64(median) / float64(stranger[telegrams/2])
+			t.Logf("%s: median %v (%.1f), p90 %v, slowest %v", c.name, median, ratio, c.took[telegrams*9/10], c.took[telegrams-1])
+			if !raced && c.most > 0 && ratio > c.most && median > noticed {
+				slowed = fmt.Sprintf("%s: telegrams of another building take %.1f times as long; want at most %v", c.name, ratio, c.most)
+			}
+		}
+		if slowed == "" {
+			break
+		}
+		if round == rounds {
+			t.Error(slowed)
+			break
+		}
+		t.Log(slowed)
+		b.Enabled, b.Limits.PacketsPerSecond = true, 0
+		change(&b, "ONLINE again", func(s Status) bool { return s.State == StateOnline })
 	}
-	b.Enabled, b.Generation = false, 3
-	desired.put(b)
-	w.wait("hostile", 10*time.Second, "disabled", func(s Status) bool { return s.State == StateDisabled })
-	stranger := play()
 	endFlood()
 	flood.Wait()
-	t.Logf("%d datagrams came from the hostile building, %d of them were dropped",
-		bad.Status.Counters.ReceivedDatagrams+bad.Status.Counters.DroppedPackets, bad.Status.Counters.DroppedPackets)
-	for _, c := range []struct {
-		name string
-		took []time.Duration
-		most float64 // of the stranger's median; 0: any
-	}{
-		{"without a flood", quiet, 0},
-		{"the flood of a stranger", stranger, 1},
-		{"the flood of a building with a limit", limited, 5},
-		{"the flood of a building with the default limit", flooded, 20},
-	} {
-		median := c.took[telegrams/2]
-		ratio := float64(median) / float64(stranger[telegrams/2])
-		t.Logf("%s: median %v (%.1f), p90 %v, slowest %v", c.name, median, ratio, c.took[telegrams*9/10], c.took[telegrams-1])
-		if !raced && c.most > 0 && ratio > c.most && median > noticed {
-			t.Errorf("%s: telegrams of another building take %.1f times as long; want at most %v", c.name, ratio, c.most)
-		}
-	}
 	good, _ := f.View("witness")
 	if c := good.Status.Counters; good.Status.State != StateOnline || c.Session.Reconnects() != 0 || c.DroppedPackets != 0 {
 		t.Errorf("the witness: %s %s, %+v", good.Status.State, good.Status.Reason, c)
