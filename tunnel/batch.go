@@ -25,6 +25,7 @@ type batched struct {
 
 	packets *ipv4.PacketConn
 	in, out []ipv4.Message
+	got     []received    // of in, as they were read last
 	to      []net.UDPAddr // of out
 	room    int           // of each of in
 	gather  gathering     // of the reader
@@ -54,25 +55,26 @@ func (b *batched) makeRoom(room int) {
 
 // readBatch makes more room after a datagram that may have been cut off: that one is
 // lost, as on any network, and what its building sends again is not.
-func (b *batched) readBatch(fn receiveFunc) (gather time.Duration, err error) {
+func (b *batched) readBatch() (got []received, gather time.Duration, err error) {
 	n, err := b.packets.ReadBatch(b.in, 0)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	cut := false
+	b.got = b.got[:0]
 	for _, m := range b.in[:n] {
 		cut = cut || m.N == b.room
 		if from, ok := m.Addr.(*net.UDPAddr); ok {
-			fn(m.Buffers[0][:m.N], unmap(from.AddrPort()), n == batchSize)
+			b.got = append(b.got, received{m.Buffers[0][:m.N], unmap(from.AddrPort())})
 		}
 	}
 	if cut && b.room < maxDatagram {
 		b.makeRoom(maxDatagram)
 	}
-	if !b.several {
-		return 0, nil
+	if b.several {
+		gather = b.gather.read(time.Now(), n, n == batchSize)
 	}
-	return b.gather.read(time.Now(), n, n == batchSize), nil
+	return b.got, gather, nil
 }
 
 func (b *batched) writeBatch(datagrams []outgoing) (int, error) {

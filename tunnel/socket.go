@@ -35,10 +35,10 @@ type receiveFunc func(datagram []byte, from netip.AddrPort, behind bool)
 // batchConn is a PacketConn that takes several datagrams in one system call.
 type batchConn interface {
 	PacketConn
-	// readBatch blocks until a datagram is there, and calls fn with all that are, at
-	// most batchSize; then more may wait, and behind is true. gather is how long to let
-	// datagrams come together before the next call. Only one goroutine calls it.
-	readBatch(fn receiveFunc) (gather time.Duration, err error)
+	// readBatch blocks until a datagram is there, and returns all that are, at most
+	// batchSize; then more may wait. They are the caller's until the next call. gather is
+	// how long to let datagrams come together before that. Only one goroutine calls it.
+	readBatch() (got []received, gather time.Duration, err error)
 	// writeBatch sends at most batchSize datagrams and returns how many were sent; an
 	// error is that of the next one. Only one goroutine calls it at a time.
 	writeBatch(datagrams []outgoing) (int, error)
@@ -131,10 +131,9 @@ func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(er
 	defer gathering.Stop()
 	for {
 		c := s.now()
-		gather, err := readOnce(c, buffer, receive)
+		gather, err := s.readOnce(c, buffer, receive)
 		if gather > 0 {
 			gathering.Reset(gather)
-			s.out.gather()
 			select {
 			case <-gathering.C:
 			case <-closing:
@@ -176,13 +175,23 @@ func (s *socket) read(closing <-chan struct{}, receive receiveFunc, note func(er
 	}
 }
 
-func readOnce(c PacketConn, buffer []byte, receive receiveFunc) (gather time.Duration, err error) {
-	if b, ok := c.(batchConn); ok {
-		return b.readBatch(receive)
+// readOnce reads what is there. Where the next read is to wait, so does what is sent from
+// here on, to answer it.
+func (s *socket) readOnce(c PacketConn, buffer []byte, receive receiveFunc) (gather time.Duration, err error) {
+	b, ok := c.(batchConn)
+	if !ok {
+		n, from, err := c.ReadFromUDPAddrPort(buffer)
+		if err == nil {
+			receive(buffer[:n], unmap(from), false)
+		}
+		return 0, err
 	}
-	n, from, err := c.ReadFromUDPAddrPort(buffer)
-	if err == nil {
-		receive(buffer[:n], unmap(from), false)
+	got, gather, err := b.readBatch()
+	if gather > 0 {
+		s.out.gather()
 	}
-	return 0, err
+	for _, d := range got {
+		receive(d.data, d.from, len(got) == batchSize)
+	}
+	return gather, err
 }
