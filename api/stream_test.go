@@ -117,7 +117,9 @@ func TestStreamGivesSignsOfLife(t *testing.T) {
 func TestSlowClientGetsItsGap(t *testing.T) {
 	g := start(t)
 	stream := g.subscribe(t, &knxfleetv1.StreamTelegramsRequest{})
-	const published = 2_400 // some 10 MB, twice what waits for a stream
+	// Some 20 MB. 12 may wait for a stream: 4 in its queue, 4 that it was given from there,
+	// and a response in the connection.
+	const published = 5_000
 	for i := range uint64(published) {
 		tg := telegram("a", i+1, 1, nil)
 		m := tg.Message()
