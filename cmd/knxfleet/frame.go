@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -85,32 +84,25 @@ func (d *decodedFrame) detailf(name, format string, args ...any) {
 	d.details = append(d.details, []string{name, fmt.Sprintf(format, args...)})
 }
 
-// decodeFrame reads a frame and the cEMI message in it, or a message alone.
+// decodeFrame reads a frame and the cEMI message in it, or a message alone: no message
+// code is the first octet of a header.
 func decodeFrame(datagram []byte) (*decodedFrame, error) {
-	switch frame.MessageCode(datagram[0]) {
-	case frame.LDataReq, frame.LDataInd, frame.LDataCon, frame.LBusmonInd:
-		d := &decodedFrame{}
+	d := &decodedFrame{}
+	if frame.MessageCode(datagram[0]).Known() {
 		return d, d.takeCEMI(datagram)
 	}
 	f, err := frame.Parse(datagram)
-	if errors.Is(err, frame.ErrUnsupported) {
-		service, body, _ := frame.Split(datagram) // which Parse has done before
-		if !service.Known() {
-			return nil, err
-		}
-		return &decodedFrame{Service: service.String(), Data: hex.EncodeToString(body)}, nil
-	}
 	if err != nil {
 		return nil, err
 	}
-	d := &decodedFrame{Service: f.Service().String()}
+	d.Service = f.Service().String()
 	if err := d.take(f); err != nil {
 		return nil, fmt.Errorf("%v: %w", f.Service(), err)
 	}
 	return d, nil
 }
 
-// take reads the services of tunnelling and routing.
+// take reads the services that carry messages.
 func (d *decodedFrame) take(f frame.Frame) error {
 	switch f := f.(type) {
 	case frame.TunnellingRequest:
@@ -128,7 +120,15 @@ func (d *decodedFrame) take(f frame.Frame) error {
 		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
 	case frame.FeatureInfo:
 		d.takeFeature(f.Channel, f.Sequence, f.Feature, f.Value)
+	case frame.DeviceConfigurationRequest:
+		d.Channel, d.Sequence = &f.Channel, &f.Sequence
+		return d.takeCEMI(f.CEMI)
+	case frame.DeviceConfigurationAck:
+		d.Channel, d.Sequence = &f.Channel, &f.Sequence
+		d.status(f.Status)
 	case frame.RoutingIndication:
+		return d.takeCEMI(f.CEMI)
+	case frame.RoutingSystemBroadcast:
 		return d.takeCEMI(f.CEMI)
 	case frame.RoutingLost:
 		d.detailf("lost", "%d", f.Lost)
@@ -157,6 +157,15 @@ func (d *decodedFrame) takeCore(f frame.Frame) {
 			d.endpoint("data endpoint", f.Data)
 			d.detailf("assigned address", "%v", f.Assigned)
 		}
+	case frame.OtherConnectRequest:
+		d.endpoint("control endpoint", f.Control)
+		d.endpoint("data endpoint", f.Data)
+		d.detailf("connection", "%v", f.Type)
+	case frame.OtherConnectResponse:
+		d.Channel = &f.Channel
+		d.status(frame.StatusNoError)
+		d.endpoint("data endpoint", f.Data)
+		d.detailf("connection", "%v", f.Type)
 	case frame.ConnectionStateRequest:
 		d.Channel = &f.Channel
 		d.endpoint("control endpoint", f.Control)
@@ -178,6 +187,16 @@ func (d *decodedFrame) takeCore(f frame.Frame) {
 	case frame.SearchResponse:
 		d.endpoint("control endpoint", f.Control)
 		d.description(f.Description)
+	case frame.SearchRequestExtended:
+		d.endpoint("discovery endpoint", f.Discovery)
+		for _, p := range f.Parameters {
+			d.detailf("parameter", "%d %x", p.Type, p.Data)
+		}
+	case frame.SearchResponseExtended:
+		d.endpoint("control endpoint", f.Control)
+		d.description(f.Description)
+	case frame.Secure:
+		d.Data = hex.EncodeToString(f.Body)
 	}
 }
 
@@ -197,19 +216,24 @@ func (d *decodedFrame) endpoint(name string, h frame.HPAI) {
 }
 
 func (d *decodedFrame) description(description frame.Description) {
-	device := description.Device
-	d.detailf("name", "%s", strconv.Quote(device.Name)) // the device's own text
-	d.detailf("medium", "%v", device.Medium)
-	d.detailf("address", "%v", device.Address)
-	d.detailf("serial number", "%x", device.Serial)
-	d.detailf("multicast", "%v", device.Multicast)
-	d.detailf("MAC", "%x", device.MAC)
+	if device := description.Device; device != (frame.DeviceInfo{}) { // in an extended answer it may be left out
+		d.device(device)
+	}
 	for _, s := range description.Services {
 		d.detailf("supports", "%v version %d", s.Family, s.Version)
 	}
 	for _, a := range description.Addresses {
 		d.detailf("further address", "%v", a)
 	}
+}
+
+func (d *decodedFrame) device(device frame.DeviceInfo) {
+	d.detailf("name", "%s", strconv.Quote(device.Name)) // the device's own text
+	d.detailf("medium", "%v", device.Medium)
+	d.detailf("address", "%v", device.Address)
+	d.detailf("serial number", "%x", device.Serial)
+	d.detailf("multicast", "%v", device.Multicast)
+	d.detailf("MAC", "%x", device.MAC)
 }
 
 func (d *decodedFrame) takeFeature(channel, sequence uint8, feature frame.Feature, value []byte) {
@@ -237,6 +261,9 @@ func (d *decodedFrame) takeCEMI(cemi []byte) error {
 	case frame.LBusmonInd:
 		return d.takeBusmonitor(cemi)
 	default:
+		if err := frame.CheckMessage(cemi); err != nil {
+			return err
+		}
 		d.Data = hex.EncodeToString(cemi[1:])
 		return nil
 	}

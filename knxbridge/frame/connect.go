@@ -7,11 +7,53 @@ import (
 
 // Connection request and response information (KNX 03_08_04 Tunnelling).
 const (
-	tunnelConnection  = 0x04 // connection type code TUNNEL_CONNECTION
+	crMinLength       = 2 // its length and the connection type: all that other connections have
 	criLength         = 4
 	criExtendedLength = 6 // with an individual address; tunnelling version 2
 	crdLength         = 4
 )
+
+// ConnectionType is what a connection is for (KNX 03_08_02 Core §7.8.1).
+type ConnectionType uint8
+
+// The types of connections.
+const (
+	DeviceManagementConnection ConnectionType = 0x03
+	TunnelConnection           ConnectionType = 0x04
+	RemoteLoggingConnection    ConnectionType = 0x06
+	RemoteConfigConnection     ConnectionType = 0x07
+	ObjectServerConnection     ConnectionType = 0x08
+)
+
+// String gives the standard's name of the type.
+func (c ConnectionType) String() string {
+	switch c {
+	case DeviceManagementConnection:
+		return "DEVICE_MGMT_CONNECTION"
+	case TunnelConnection:
+		return "TUNNEL_CONNECTION"
+	case RemoteLoggingConnection:
+		return "REMLOG_CONNECTION"
+	case RemoteConfigConnection:
+		return "REMCONF_CONNECTION"
+	case ObjectServerConnection:
+		return "OBJSVR_CONNECTION"
+	}
+	return fmt.Sprintf("connection type 0x%02X", uint8(c))
+}
+
+// other reads the information of a connection that is no tunnel.
+func (c ConnectionType) other(information []byte) error {
+	switch c {
+	case DeviceManagementConnection, RemoteLoggingConnection, RemoteConfigConnection, ObjectServerConnection:
+	default:
+		return fmt.Errorf("connection type 0x%02X, want 0x%02X (tunnelling) or another of the standard's", uint8(c), uint8(TunnelConnection))
+	}
+	if len(information) != crMinLength {
+		return fmt.Errorf("%v: information of length %d, want %d", c, len(information), crMinLength)
+	}
+	return nil
+}
 
 // Layer is the KNX layer on which a tunnel works (KNX 03_08_04 Tunnelling).
 type Layer uint8
@@ -53,9 +95,9 @@ func (r ConnectRequest) appendBody(dst []byte) []byte {
 	dst = r.Control.append(dst)
 	dst = r.Data.append(dst)
 	if r.Fixed == 0 {
-		return append(dst, criLength, tunnelConnection, byte(r.Layer), 0)
+		return append(dst, criLength, byte(TunnelConnection), byte(r.Layer), 0)
 	}
-	dst = append(dst, criExtendedLength, tunnelConnection, byte(r.Layer), 0)
+	dst = append(dst, criExtendedLength, byte(TunnelConnection), byte(r.Layer), 0)
 	return binary.BigEndian.AppendUint16(dst, uint16(r.Fixed))
 }
 
@@ -68,11 +110,11 @@ func parseConnectRequest(body []byte) (Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data endpoint: %w", err)
 	}
-	if len(cri) < 2 || int(cri[0]) != len(cri) {
+	if len(cri) < crMinLength || int(cri[0]) != len(cri) {
 		return nil, fmt.Errorf("connection request information: %d bytes left, want as many as its length says", len(cri))
 	}
-	if cri[1] != tunnelConnection {
-		return nil, fmt.Errorf("connection type 0x%02X, want 0x%02X (tunnelling)", cri[1], tunnelConnection)
+	if kind := ConnectionType(cri[1]); kind != TunnelConnection {
+		return OtherConnectRequest{Control: control, Data: data, Type: kind}, kind.other(cri)
 	}
 	r := ConnectRequest{Control: control, Data: data}
 	switch len(cri) {
@@ -105,7 +147,7 @@ func (r ConnectResponse) appendBody(dst []byte) []byte {
 	dst = append(dst, r.Channel, byte(r.Status))
 	if r.Status == StatusNoError {
 		dst = r.Data.append(dst)
-		dst = append(dst, crdLength, tunnelConnection)
+		dst = append(dst, crdLength, byte(TunnelConnection))
 		return binary.BigEndian.AppendUint16(dst, uint16(r.Assigned))
 	}
 	if r.Data != (HPAI{}) {
@@ -127,11 +169,14 @@ func parseConnectResponse(body []byte) (Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data endpoint: %w", err)
 	}
-	if len(crd) != crdLength || crd[0] != crdLength {
-		return nil, fmt.Errorf("connection response data: %d bytes left, want %d, as its length must say", len(crd), crdLength)
+	if len(crd) < crMinLength || int(crd[0]) != len(crd) {
+		return nil, fmt.Errorf("connection response data: %d bytes left, want as many as its length says", len(crd))
 	}
-	if crd[1] != tunnelConnection {
-		return nil, fmt.Errorf("connection type 0x%02X, want 0x%02X (tunnelling)", crd[1], tunnelConnection)
+	if kind := ConnectionType(crd[1]); kind != TunnelConnection {
+		return OtherConnectResponse{Channel: r.Channel, Data: data, Type: kind}, kind.other(crd)
+	}
+	if len(crd) != crdLength {
+		return nil, fmt.Errorf("connection response data: length %d, want %d", len(crd), crdLength)
 	}
 	r.Data = data
 	r.Assigned = IndividualAddress(binary.BigEndian.Uint16(crd[2:]))
@@ -152,4 +197,34 @@ func parseRefusal(r ConnectResponse, rest []byte) (Frame, error) {
 		return r, nil
 	}
 	return nil, fmt.Errorf("%d bytes after the status of a refusal, want none or %d", len(rest), hpaiLength+crdLength)
+}
+
+// OtherConnectRequest asks for a connection that is no tunnel, such as that of ETS for device management
+// (KNX 03_08_03). It is read so that captured frames can be looked at, and refused by name.
+type OtherConnectRequest struct {
+	Control HPAI
+	Data    HPAI
+	Type    ConnectionType
+}
+
+// Service is ConnectRequestService.
+func (OtherConnectRequest) Service() Service { return ConnectRequestService }
+
+func (r OtherConnectRequest) appendBody(dst []byte) []byte {
+	return append(r.Data.append(r.Control.append(dst)), crMinLength, byte(r.Type))
+}
+
+// OtherConnectResponse grants a connection that is no tunnel. A refusal does not tell what was asked for
+// and is a ConnectResponse.
+type OtherConnectResponse struct {
+	Channel uint8
+	Data    HPAI
+	Type    ConnectionType
+}
+
+// Service is ConnectResponseService.
+func (OtherConnectResponse) Service() Service { return ConnectResponseService }
+
+func (r OtherConnectResponse) appendBody(dst []byte) []byte {
+	return append(r.Data.append(append(dst, r.Channel, byte(StatusNoError))), crMinLength, byte(r.Type))
 }

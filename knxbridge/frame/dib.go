@@ -133,33 +133,38 @@ func (d Description) Version(family Family) uint8 {
 	return 0
 }
 
-// parseDescription reads blocks in any order. The device information must be there; of the blocks that are
-// read, none may come twice.
+// parseDescription reads blocks, of which the device information must be one.
 func parseDescription(data []byte) (Description, error) {
-	var d Description
+	d, device, err := parseBlocks(data)
+	if err == nil && !device {
+		err = errors.New("no device information among the description blocks")
+	}
+	return d, err
+}
+
+// parseBlocks reads blocks in any order, and tells if the device information is among them. Of the blocks
+// that are read, none may come twice.
+func parseBlocks(data []byte) (d Description, device bool, err error) {
 	var seen [256]bool
 	for count := 0; len(data) > 0; count++ {
 		if count == maxDIBs {
-			return Description{}, fmt.Errorf("more than %d description blocks", maxDIBs)
+			return Description{}, false, fmt.Errorf("more than %d description blocks", maxDIBs)
 		}
 		if len(data) < dibHeaderLength || int(data[0]) < dibHeaderLength || int(data[0]) > len(data) {
-			return Description{}, fmt.Errorf("description block: length %d, but %d bytes are left, want at least %d",
+			return Description{}, false, fmt.Errorf("description block: length %d, but %d bytes are left, want at least %d",
 				data[0], len(data), dibHeaderLength)
 		}
 		kind, block := data[1], data[dibHeaderLength:data[0]]
 		data = data[data[0]:]
 		if seen[kind] && (kind == dibDeviceInfo || kind == dibSupportedServices || kind == dibKNXAddresses) {
-			return Description{}, fmt.Errorf("description block of type 0x%02X comes twice", kind)
+			return Description{}, false, fmt.Errorf("description block of type 0x%02X comes twice", kind)
 		}
 		seen[kind] = true
 		if err := d.take(kind, block); err != nil {
-			return Description{}, err
+			return Description{}, false, err
 		}
 	}
-	if !seen[dibDeviceInfo] {
-		return Description{}, errors.New("no device information among the description blocks")
-	}
-	return d, nil
+	return d, seen[dibDeviceInfo], nil
 }
 
 func (d *Description) take(kind byte, block []byte) error {
@@ -203,8 +208,11 @@ func (i *DeviceInfo) parse(block []byte) error {
 // append writes the blocks in the standard's order and leaves out empty ones. What is beyond the limits
 // that the fields tell is cut.
 func (d Description) append(dst []byte) []byte {
-	room := maxDIBs - 1
-	dst = d.Device.append(dst)
+	return d.appendOptional(d.Device.append(dst), maxDIBs-1)
+}
+
+// appendOptional writes what is there beside the device information, room blocks at most.
+func (d Description) appendOptional(dst []byte, room int) []byte {
 	if services := d.Services[:min(len(d.Services), maxDIBPairs)]; len(services) > 0 {
 		room--
 		dst = append(dst, byte(dibHeaderLength+2*len(services)), dibSupportedServices)

@@ -22,7 +22,7 @@ var ErrUnsupported = errors.New("this service is not supported")
 // the standard, whatever the peer sent. It never panics, works in time linear to the datagram, and
 // holds no more memory than a small multiple of it.
 //
-// The bytes of TunnellingRequest.CEMI, RoutingIndication.CEMI and of the feature values alias the
+// The bytes of the fields called CEMI, of Secure.Body and of the feature values alias the
 // datagram; all else is copied. Parse never changes the datagram.
 //
 // An error says what is wrong and what would be right. Frames of services that this package does not
@@ -73,6 +73,7 @@ func Length(header []byte) (int, error) {
 	return total, nil
 }
 
+// parseBody reads what a session exchanges.
 func parseBody(service Service, body []byte) (Frame, error) {
 	switch service {
 	case TunnellingRequestService:
@@ -99,6 +100,13 @@ func parseBody(service Service, body []byte) (Frame, error) {
 		return parseFeatureSet(body)
 	case FeatureInfoService:
 		return parseFeatureInfo(body)
+	}
+	return parseOther(service, body)
+}
+
+// parseOther reads what finds devices, and what belongs to others' connections.
+func parseOther(service Service, body []byte) (Frame, error) {
+	switch service {
 	case DescriptionRequestService:
 		return parseDescriptionRequest(body)
 	case DescriptionResponseService:
@@ -107,12 +115,25 @@ func parseBody(service Service, body []byte) (Frame, error) {
 		return parseSearchRequest(body)
 	case SearchResponseService:
 		return parseSearchResponse(body)
+	case SearchRequestExtendedService:
+		return parseSearchRequestExtended(body)
+	case SearchResponseExtendedService:
+		return parseSearchResponseExtended(body)
+	case DeviceConfigurationRequestService:
+		return parseDeviceConfigurationRequest(body)
+	case DeviceConfigurationAckService:
+		return parseDeviceConfigurationAck(body)
 	case RoutingIndicationService:
-		return parseRoutingIndication(body)
+		return RoutingIndication{CEMI: body}, nil
+	case RoutingSystemBroadcastService:
+		return RoutingSystemBroadcast{CEMI: body}, nil
 	case RoutingLostService:
 		return parseRoutingLost(body)
 	case RoutingBusyService:
 		return parseRoutingBusy(body)
+	case SecureWrapperService, SessionRequestService, SessionResponseService, SessionAuthenticateService,
+		SessionStatusService, TimerNotifyService:
+		return parseSecure(service, body)
 	}
 	return nil, ErrUnsupported
 }

@@ -31,6 +31,10 @@ var hpais = rapid.Custom(func(t *rapid.T) frame.HPAI {
 	return h
 })
 
+var others = rapid.SampledFrom([]frame.ConnectionType{
+	frame.DeviceManagementConnection, frame.RemoteLoggingConnection, frame.RemoteConfigConnection, frame.ObjectServerConnection,
+})
+
 var statuses = rapid.Map(octet, func(b byte) frame.Status { return frame.Status(b) })
 
 var descriptions = rapid.Custom(func(t *rapid.T) frame.Description {
@@ -127,6 +131,43 @@ var kinds = map[string]func(t *rapid.T) frame.Frame{
 		return frame.SearchResponse{Control: hpais.Draw(t, "control"), Description: descriptions.Draw(t, "description")}
 	},
 	"RoutingIndication": func(t *rapid.T) frame.Frame { return frame.RoutingIndication{CEMI: octets(0, 300).Draw(t, "cemi")} },
+	"OtherConnectRequest": func(t *rapid.T) frame.Frame {
+		return frame.OtherConnectRequest{Control: hpais.Draw(t, "control"), Data: hpais.Draw(t, "data"), Type: others.Draw(t, "type")}
+	},
+	"OtherConnectResponse": func(t *rapid.T) frame.Frame {
+		return frame.OtherConnectResponse{Channel: octet.Draw(t, "channel"), Data: hpais.Draw(t, "data"), Type: others.Draw(t, "type")}
+	},
+	"DeviceConfigurationRequest": func(t *rapid.T) frame.Frame {
+		return frame.DeviceConfigurationRequest{Channel: octet.Draw(t, "channel"), Sequence: octet.Draw(t, "sequence"), CEMI: octets(0, 300).Draw(t, "cemi")}
+	},
+	"DeviceConfigurationAck": func(t *rapid.T) frame.Frame {
+		return frame.DeviceConfigurationAck{Channel: octet.Draw(t, "channel"), Sequence: octet.Draw(t, "sequence"), Status: statuses.Draw(t, "status")}
+	},
+	"SearchRequestExtended": func(t *rapid.T) frame.Frame {
+		r := frame.SearchRequestExtended{Discovery: hpais.Draw(t, "discovery")}
+		for range rapid.IntRange(0, 32).Draw(t, "parameters") {
+			r.Parameters = append(r.Parameters, frame.SRP{
+				Type: octet.Draw(t, "type") & 0x7F, Mandatory: rapid.Bool().Draw(t, "mandatory"), Data: octets(0, 253).Draw(t, "data"),
+			})
+		}
+		return r
+	},
+	"SearchResponseExtended": func(t *rapid.T) frame.Frame {
+		r := frame.SearchResponseExtended{Control: hpais.Draw(t, "control"), Description: descriptions.Draw(t, "description")}
+		if rapid.Bool().Draw(t, "noDevice") {
+			r.Device = frame.DeviceInfo{}
+		}
+		return r
+	},
+	"RoutingSystemBroadcast": func(t *rapid.T) frame.Frame {
+		return frame.RoutingSystemBroadcast{CEMI: octets(0, 300).Draw(t, "cemi")}
+	},
+	"SecureWrapper": func(t *rapid.T) frame.Frame {
+		return frame.Secure{Kind: frame.SecureWrapperService, Body: octets(38, 300).Draw(t, "body")}
+	},
+	"TimerNotify": func(t *rapid.T) frame.Frame {
+		return frame.Secure{Kind: frame.TimerNotifyService, Body: octets(30, 30).Draw(t, "body")}
+	},
 	"RoutingLost": func(t *rapid.T) frame.Frame {
 		return frame.RoutingLost{DeviceState: octet.Draw(t, "state"), Lost: word.Draw(t, "lost")}
 	},

@@ -22,9 +22,15 @@ func (RoutingIndication) Service() Service { return RoutingIndicationService }
 
 func (r RoutingIndication) appendBody(dst []byte) []byte { return append(dst, r.CEMI...) }
 
-func parseRoutingIndication(body []byte) (Frame, error) {
-	return RoutingIndication{CEMI: body}, nil
+// RoutingSystemBroadcast carries a cEMI message of a system broadcast by multicast (KNX 03_08_05 Routing).
+type RoutingSystemBroadcast struct {
+	CEMI []byte // aliases the datagram
 }
+
+// Service is RoutingSystemBroadcastService.
+func (RoutingSystemBroadcast) Service() Service { return RoutingSystemBroadcastService }
+
+func (r RoutingSystemBroadcast) appendBody(dst []byte) []byte { return append(dst, r.CEMI...) }
 
 // RoutingLost tells that a router lost messages (KNX 03_08_05 Routing).
 type RoutingLost struct {

@@ -88,6 +88,21 @@ var frames = []struct {
 		Channel: 1, Sequence: 23, Feature: frame.FeatureInfoServiceEnable, Value: []byte{1, 0}}},
 	{"feature info", "06100425000d04011800030000", frame.FeatureInfo{
 		Channel: 1, Sequence: 24, Feature: frame.FeatureBusStatus, Value: []byte{0}}},
+	{"management connection", "0610020500180801c0a802010e570801c0a802010e570203", frame.OtherConnectRequest{
+		Control: endpoint("192.168.2.1:3671"), Data: endpoint("192.168.2.1:3671"), Type: frame.DeviceManagementConnection}},
+	{"management connection granted", "06100206001201000801c0a802010e570203", frame.OtherConnectResponse{
+		Channel: 1, Data: endpoint("192.168.2.1:3671"), Type: frame.DeviceManagementConnection}},
+	{"property read", "06100310001104010500fc000b01341001", frame.DeviceConfigurationRequest{
+		Channel: 1, Sequence: 5, CEMI: []byte{0xFC, 0x00, 0x0B, 0x01, 0x34, 0x10, 0x01}}},
+	{"configuration acknowledged", "06100311000a04010500", frame.DeviceConfigurationAck{Channel: 1, Sequence: 5}},
+	{"extended search for tunnelling", "0610020b00120801c0a802010e5704830402", frame.SearchRequestExtended{
+		Discovery: endpoint("192.168.2.1:3671"), Parameters: []frame.SRP{{Type: 3, Mandatory: true, Data: []byte{4, 2}}}}},
+	{"extended answer with services alone", "0610020c00180801c0a802010e570a020202030204020502", frame.SearchResponseExtended{
+		Control: endpoint("192.168.2.1:3671"), Description: frame.Description{Services: []frame.SupportedService{
+			{Family: frame.FamilyCore, Version: 2}, {Family: frame.FamilyDeviceManagement, Version: 2},
+			{Family: frame.FamilyTunnelling, Version: 2}, {Family: frame.FamilyRouting, Version: 2},
+		}}}},
+	{"session status", "0610095400080000", frame.Secure{Kind: frame.SessionStatusService, Body: []byte{0, 0}}},
 	{"routing lost", "06100531000a04000005", frame.RoutingLost{Lost: 5}},
 	{"routing busy", "06100532000c060000640000", frame.RoutingBusy{Wait: 100 * time.Millisecond}},
 	{"search request", "06100201000e0801e000170c0e57", frame.SearchRequest{Discovery: endpoint("224.0.23.12:3671")}},

@@ -112,6 +112,9 @@ func (s *Server) handle(now time.Time, from endpoint, datagram []byte) {
 		s.onDescription(from, f)
 	case frame.ConnectRequest:
 		s.onConnect(now, from, f)
+	case frame.OtherConnectRequest:
+		s.counts.Refused++
+		s.send(s.cfg.Address, from.resolve(f.Control), frame.ConnectResponse{Status: frame.StatusConnectionType})
 	case frame.ConnectionStateRequest:
 		s.onHeartbeat(now, from, f)
 	case frame.DisconnectRequest:
