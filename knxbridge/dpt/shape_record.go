@@ -258,3 +258,19 @@ func (r record) join(texts []string) (payload, error) {
 	}
 	return newPayload(octets, (r.size()+7)/8), nil
 }
+
+// version is 217.001. 31.31.63 says that there is no valid version (KNX 03_07_02
+// §3.42).
+type version struct{ record }
+
+const noVersion = 0xFFFF
+
+func (v version) valid(p payload) bool { return p.bits != noVersion && v.record.valid(p) }
+
+func (v version) parse(s, unit string) (payload, error) {
+	p, err := v.record.parse(s, unit)
+	if err == nil && p.bits == noVersion {
+		return payload{}, fmt.Errorf("%s means that the version is not valid", quote(s))
+	}
+	return p, err
+}

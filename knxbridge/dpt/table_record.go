@@ -10,7 +10,7 @@ var recordFamilies = []family{
 		}},
 	}},
 	{217, "datapoint type version", 16, nil, []row{
-		{1, "DPT_Version", "", record{number("magic", u5, ""), number("version", u5, ""), number("revision", u6, "")}},
+		{1, "DPT_Version", "", version{record{number("magic", u5, ""), number("version", u5, ""), number("revision", u6, "")}}},
 	}},
 	{219, "alarm information", 48, nil, []row{
 		{1, "DPT_AlarmInfo", "", record{

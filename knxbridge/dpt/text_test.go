@@ -210,6 +210,7 @@ func TestErrors(t *testing.T) {
 		{"20.102", "5", `dpt 20.102: "5" is none of: Auto, Comfort, Standby, Economy, Building protection`},
 		{"21.105", "cold", `dpt 21.105: "cold" is none of the flags: fault`},
 		{"29.010", "9223372036854775808", `dpt 29.010: "9223372036854775808" is out of range, allowed is -9223372036854775808 to 9223372036854775807 Wh`},
+		{"217.001", "magic 31, version 31, revision 63", `dpt 217.001: "magic 31, version 31, revision 63" means that the version is not valid`},
 		{"222.100", "comfort 21", `dpt 222.100: standby is missing, want comfort (-273 to 670433.28 °C), standby (-273 to 670433.28 °C), economy (-273 to 670433.28 °C)`},
 		{"232.600", "256 0 0", `dpt 232.600: r: "256" is out of range, allowed is 0 to 255`},
 		{"5.001", strings.Repeat("x", 10000), `dpt 5.001: "` + strings.Repeat("x", 40) + `…" is no number`},
