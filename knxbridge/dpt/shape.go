@@ -51,6 +51,31 @@ func (b boolean) parse(s, _ string) (payload, error) {
 	return payload{}, fmt.Errorf("%s is neither %q nor %q", quote(s), b[0], b[1])
 }
 
+// trigger is 1.017, of which both values mean the same and shall not be told apart
+// (KNX 03_07_02 §3.1). The two names, which ETS has, are read only.
+type trigger struct{ ets boolean }
+
+const triggerName = "trigger"
+
+func (trigger) valid(payload) bool { return true }
+
+func (trigger) text(payload) string { return triggerName }
+
+func (t trigger) json(p payload) any { return t.ets.json(p) }
+
+func (trigger) limits() string { return triggerName }
+
+func (t trigger) parse(s, unit string) (payload, error) {
+	if fold(strings.TrimSpace(s)) == triggerName {
+		return payload{bits: 1}, nil
+	}
+	p, err := t.ets.parse(s, unit)
+	if err != nil {
+		return p, fmt.Errorf("%s is not %q", quote(s), triggerName)
+	}
+	return p, nil
+}
+
 // inverse is one bit that is set where the statement is false: a "not valid" bit
 // is read as valid.
 type inverse struct{}

@@ -88,13 +88,13 @@ func (p payload) part(offset, width, total int) uint64 {
 }
 
 // fold makes names comparable as people type them: without case, spaces,
-// underscores and hyphens, and with either decimal sign.
+// underscores, hyphens and slashes, and with either decimal sign.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == ' ' || r == '_' || r == '-' {
+		switch r {
+		case ' ', '_', '-', '/':
 			return -1
-		}
-		if r == ',' {
+		case ',':
 			return '.'
 		}
 		return r
