@@ -110,6 +110,11 @@ func TestEdges(t *testing.T) {
 		{"29.011", "7fffffffffffffff", `9223372036854775807`},
 		{"206.100", "003c04", `{"delay_min":60,"mode":"building protection"}`},
 		{"207.600", "ff81", `{"dimming":false,"failure":true,"forced":false,"local_override":false,"locked":false,"night_mode":false,"percent":100,"percent_valid":true,"staircase_lighting":false}`},
+		{"213.100", "caae7fff00000001", `{"building_protection":0.02,"comfort":-273,"economy":0,"standby":655.34}`},
+		{"213.100", "caad000000000000", `null`}, // below absolute zero
+		{"213.101", "0bb8089803e800fa", `{"legio_protect":60,"normal":44,"off_frost_protect":5,"reduced":20}`},
+		{"213.102", "80017fffffff0032", `{"building_protection":1,"comfort":-655.34,"economy":-0.02,"standby":655.34}`},
+		{"213.102", "8000000000000000", `null`},
 		{"217.001", "fffe", `{"magic":31,"revision":62,"version":31}`},
 		{"217.001", "ffff", `null`}, // 31.31.63
 		{"219.001", "ff0332050f07", `{"ack_supported":true,"alarm_text_supported":true,"alarm_unacked":true,"application_area":"Shutters and blinds","error_class":5,"error_code_supported":true,"in_alarm":true,"locked":true,"log_number":255,"priority":"none","timestamp_supported":true}`},
