@@ -41,12 +41,15 @@ func (b boolean) json(p payload) any { return p.bits == 1 }
 func (b boolean) limits() string { return b[0] + ", " + b[1] }
 
 func (b boolean) parse(s, _ string) (payload, error) {
-	// Many say of a state what the standard says of a command: closed, enabled.
-	switch name, off, on := fold(strings.TrimSpace(s)), fold(b[0]), fold(b[1]); name {
-	case off, off + "d", off + "ed", "0", "false":
-		return payload{bits: 0}, nil
-	case on, on + "d", on + "ed", "1", "true":
-		return payload{bits: 1}, nil
+	typed := fold(strings.TrimSpace(s))
+	for bit, number := range []string{"0", "1"} {
+		name := fold(b[bit])
+		// Many say of a state what the standard says of a command: closed, opened,
+		// stopped.
+		past := []string{name + "d", name + "ed", name + name[len(name)-1:] + "ed"}
+		if typed == name || typed == number || typed == truth[bit] || slices.Contains(past, typed) {
+			return payload{bits: uint64(bit)}, nil
+		}
 	}
 	return payload{}, fmt.Errorf("%s is neither %q nor %q", quote(s), b[0], b[1])
 }

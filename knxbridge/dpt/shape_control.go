@@ -42,7 +42,30 @@ var control = boolean{"no control", "control"}
 // stepping is a direction and a step code, which is the number of halvings of
 // the range plus one, or 0 to stop (KNX 03_07_02 §3.3). Its text is "increase 5"
 // or "increase break".
-type stepping struct{ direction boolean }
+type stepping struct{ direction direction }
+
+// direction is a bit with the names of its type, and those of another type that
+// say the same and are read too.
+type direction struct {
+	boolean
+	also boolean
+}
+
+var (
+	change = direction{decreaseIncrease, decreaseIncrease}
+	// dimming goes up where it increases.
+	dimming = direction{decreaseIncrease, boolean{"down", "up"}}
+	// moving is that of blinds. What increases there, the standard leaves open (KNX
+	// 03_07_02 §3.1).
+	moving = direction{upDown, openClose}
+)
+
+func (d direction) parse(s, unit string) (payload, error) {
+	if p, err := d.also.parse(s, unit); err == nil {
+		return p, nil
+	}
+	return d.boolean.parse(s, unit)
+}
 
 func (stepping) valid(payload) bool { return true }
 
@@ -62,7 +85,7 @@ func (t stepping) json(p payload) any {
 }
 
 func (t stepping) limits() string {
-	return fmt.Sprintf("%s or %s, followed by a step code from 1 to 7, or break", t.direction[0], t.direction[1])
+	return fmt.Sprintf("%s or %s, followed by a step code from 1 to 7, or break", t.direction.boolean[0], t.direction.boolean[1])
 }
 
 func (t stepping) parse(s, _ string) (payload, error) {

@@ -12,7 +12,7 @@ var weekdays = [8]string{"", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}
 
 // dayNumber reads the name of a weekday, short or long.
 func dayNumber(s string) (uint64, bool) {
-	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	s = strings.ToLower(strings.TrimRight(s, ".,"))
 	for i := 1; i < len(weekdays); i++ {
 		long := strings.ToLower(time.Weekday(i % 7).String())
 		if len(s) >= 2 && strings.HasPrefix(long, s) {

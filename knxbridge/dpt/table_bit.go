@@ -45,9 +45,9 @@ var bitFamilies = []family{
 		{11, "DPT_State_Control", "", controlled{inactiveActive}},
 		{12, "DPT_Invert_Control", "", controlled{notInverted}},
 	}},
-	{3, "3 bit with control", 4, stepping{decreaseIncrease}, []row{
-		{7, "DPT_Control_Dimming", "", stepping{decreaseIncrease}},
-		{8, "DPT_Control_Blinds", "", stepping{upDown}},
+	{3, "3 bit with control", 4, stepping{change}, []row{
+		{7, "DPT_Control_Dimming", "", stepping{dimming}},
+		{8, "DPT_Control_Blinds", "", stepping{moving}},
 	}},
 	{17, "scene number", 8, nil, []row{
 		{1, "DPT_SceneNumber", "", u8.from(0, 63)},
