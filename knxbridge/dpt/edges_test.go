@@ -119,7 +119,11 @@ func TestEdges(t *testing.T) {
 		{"217.001", "ffff", `null`}, // 31.31.63
 		{"219.001", "ff0332050f07", `{"ack_supported":true,"alarm_text_supported":true,"alarm_unacked":true,"application_area":"Shutters and blinds","error_class":5,"error_code_supported":true,"in_alarm":true,"locked":true,"log_number":255,"priority":"none","timestamp_supported":true}`},
 		{"222.101", "87ff00000001", `{"comfort":-0.01,"economy":0.01,"standby":0}`},
-		{"222.100", "7fff0c1a0b8c", `null`},
+		{"222.100", "7fff0c1a0b8c", `{"comfort":null,"economy":18.16,"standby":21}`},
+		{"222.100", "7fff7fff0b8c", `{"comfort":null,"economy":18.16,"standby":null}`},
+		{"222.100", "7fff7fff7fff", `null`},
+		{"222.100", "ffff0c1a0b8c", `null`}, // -327.68: no such temperature
+		{"222.101", "00007fff7fff", `{"comfort":0,"economy":null,"standby":null}`},
 		{"225.001", "0001ff", `{"percent":100,"time_ms":100}`},
 		{"225.001", "000000", `null`},
 		{"229.001", "80000000031f", `{"alarm_unacked":true,"encoding":"energy 1 Wh","fault":true,"in_alarm":true,"out_of_service":true,"overridden":true,"value":-2147483648}`},
@@ -146,6 +150,10 @@ func TestEdges(t *testing.T) {
 		{"254.600", "0f0102", `{"b":{"direction":"decrease","stepcode":2},"g":{"direction":"decrease","stepcode":1},"r":{"direction":"increase","stepcode":7}}`},
 		{"255.001", "41800000c1800000", `{"latitude":-16,"longitude":16}`},
 		{"257.1201", "436600004366800043670000", `{"l1":230,"l2":230.5,"l3":231}`},
+		{"273.001", "0f003c807fff0c33", `{"delay_min":60,"delay_valid":true,"max":null,"max_valid":true,"min":21.5,"min_valid":true,"probability":50.19607843137255,"probability_valid":true}`},
+		{"273.001", "02003c807fff7fff", `{"delay_min":60,"delay_valid":false,"max":null,"max_valid":true,"min":null,"min_valid":false,"probability":50.19607843137255,"probability_valid":false}`},
+		{"275.100", "0c337fff0c330c33", `{"building_protection":21.5,"comfort":21.5,"economy":21.5,"standby":null}`},
+		{"275.100", "7fff7fff7fff7fff", `null`},
 		{"275.100", "0c330c1a0b8c0000", `{"building_protection":0,"comfort":21.5,"economy":18.16,"standby":21}`},
 	} {
 		typ, raw := find(t, c.dpt), unhex(t, strings.ReplaceAll(c.octets, " ", ""))

@@ -163,7 +163,7 @@ func (f flags) limits() string { return "none, or some of " + strings.Join(names
 
 func (f flags) parse(s, _ string) (payload, error) {
 	var p payload
-	parts, isObject, err := object(s)
+	parts, _, isObject, err := object(s)
 	if err != nil {
 		return p, err
 	}
@@ -217,27 +217,29 @@ func names(all []string) []string {
 }
 
 // object reads the JSON form of a value of several parts into the text of each
-// part; a null part is left out. It returns false where s is no JSON object.
-func object(s string) (map[string]string, bool, error) {
+// part that has one, and the names of those that are null. It returns false where
+// s is no JSON object.
+func object(s string) (parts map[string]string, nulls []string, isObject bool, err error) {
 	if !strings.HasPrefix(strings.TrimSpace(s), "{") {
-		return nil, false, nil
+		return nil, nil, false, nil
 	}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &raw); err != nil {
-		return nil, true, fmt.Errorf("%s is no JSON object: %w", quote(s), err)
+		return nil, nil, true, fmt.Errorf("%s is no JSON object: %w", quote(s), err)
 	}
-	parts := make(map[string]string, len(raw))
+	parts = make(map[string]string, len(raw))
 	for name, value := range raw {
 		var text string
 		switch err := json.Unmarshal(value, &text); {
 		case string(value) == "null":
+			nulls = append(nulls, name)
 		case err == nil:
 			parts[name] = text
 		case value[0] == '[':
-			return nil, true, errors.New(quote(name) + " is a JSON array, want a number, a text, true, false or an object")
+			return nil, nil, true, errors.New(quote(name) + " is a JSON array, want a number, a text, true, false or an object")
 		default:
 			parts[name] = string(value)
 		}
 	}
-	return parts, true, nil
+	return parts, nulls, true, nil
 }

@@ -24,7 +24,7 @@ func (c controlled) limits() string {
 }
 
 func (c controlled) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{{"control", 1, control, "", ""}, {"value", 1, c.value, "", ""}}.parse(s, "")
 	}
 	text := strings.TrimSpace(s)
@@ -89,7 +89,7 @@ func (t stepping) limits() string {
 }
 
 func (t stepping) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{{"direction", 1, t.direction, "", ""}, {"stepcode", 3, u3, "", ""}}.parse(s, "")
 	}
 	words := strings.Fields(s)
@@ -133,7 +133,7 @@ func (sceneControl) json(p payload) any {
 func (sceneControl) limits() string { return "activate or learn, followed by a scene from 0 to 63" }
 
 func (c sceneControl) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{flag("learn"), reserved(1), {"scene", 6, u6, "", ""}}.parse(s, "")
 	}
 	words := strings.Fields(s)

@@ -49,7 +49,7 @@ func (t timeOfDay) json(p payload) any {
 func (timeOfDay) limits() string { return "00:00:00 to 23:59:59, with or without a weekday before it" }
 
 func (t timeOfDay) parse(s, _ string) (payload, error) {
-	parts, isObject, err := object(s)
+	parts, _, isObject, err := object(s)
 	if err != nil {
 		return payload{}, err
 	}

@@ -80,13 +80,13 @@ var hvacFamilies = []family{
 			"legio_protect", "normal", "reduced", "off_frost_protect")},
 		{102, "DPT_TempRoomSetpSetShift[4]", "K", setpoints(v16.over(50, 2).from(-32767, 32767), "K", comfortModes...)},
 	}},
-	{222, "3 2-octet float values", 48, setpoints(anyF16, "", comfortModes[:3]...), []row{
-		{100, "DPT_TempRoomSetpSetF16[3]", "°C", setpoints(celsius, "°C", comfortModes[:3]...)},
-		{101, "DPT_TempRoomSetpSetShiftF16[3]", "K", setpoints(anyF16, "K", comfortModes[:3]...)},
+	{222, "3 2-octet float values", 48, setpoints(part16{anyF16}, "", comfortModes[:3]...), []row{
+		{100, "DPT_TempRoomSetpSetF16[3]", "°C", setpoints(part16{celsius}, "°C", comfortModes[:3]...)},
+		{101, "DPT_TempRoomSetpSetShiftF16[3]", "K", setpoints(part16{anyF16}, "K", comfortModes[:3]...)},
 	}},
-	{275, "4 2-octet float values", 64, setpoints(anyF16, "", comfortModes...), []row{
-		{100, "DPT_TempRoomSetpSetF16[4]", "°C", setpoints(celsius, "°C", comfortModes...)},
-		{101, "DPT_TempRoomSetpSetShiftF16[4]", "K", setpoints(anyF16, "K", comfortModes...)},
+	{275, "4 2-octet float values", 64, setpoints(part16{anyF16}, "", comfortModes...), []row{
+		{100, "DPT_TempRoomSetpSetF16[4]", "°C", setpoints(part16{celsius}, "°C", comfortModes...)},
+		{101, "DPT_TempRoomSetpSetShiftF16[4]", "K", setpoints(part16{anyF16}, "K", comfortModes...)},
 	}},
 }
 
