@@ -43,11 +43,15 @@ func (b boolean) limits() string { return b[0] + ", " + b[1] }
 func (b boolean) parse(s, _ string) (payload, error) {
 	typed := fold(strings.TrimSpace(s))
 	for bit, number := range []string{"0", "1"} {
+		if typed == number || typed == truth[bit] {
+			return payload{bits: uint64(bit)}, nil
+		}
 		name := fold(b[bit])
+		switch ending, ok := strings.CutPrefix(typed, name); {
+		case !ok:
 		// Many say of a state what the standard says of a command: closed, opened,
 		// stopped.
-		past := []string{name + "d", name + "ed", name + name[len(name)-1:] + "ed"}
-		if typed == name || typed == number || typed == truth[bit] || slices.Contains(past, typed) {
+		case ending == "", ending == "d", ending == "ed", ending == name[len(name)-1:]+"ed":
 			return payload{bits: uint64(bit)}, nil
 		}
 	}
