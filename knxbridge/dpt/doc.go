@@ -16,10 +16,12 @@
 //
 // Octets of the right length always decode. Where they mean nothing in their
 // type (9.001 7fff, a reserved enumeration, 31 February, a reserved bit that is
-// set) the Value says that it is not valid. For a valid value, encoding its text
-// gives the octets back. Two exceptions encode to their canonical form: a 2-octet
-// float with an exponent larger than needed, and the fields that a DPT_DateTime
-// itself declares unused.
+// set) the Value says that it is not valid. Of a value of several parts, the
+// 2-octet floats may be 7fff one by one; those parts read invalid, or null in
+// JSON, and only where no part is left the Value is not valid. For a valid value, encoding its text
+// gives the octets back. Three exceptions encode to their canonical form: a 2-octet
+// float with an exponent larger than needed, the fields that a DPT_DateTime itself
+// declares unused, and the 0 of a DPT_Trigger, which means the same as the 1.
 //
 // The package is pure: no I/O, no clock, no state. Everything in it may be used
 // from several goroutines at once.

@@ -110,13 +110,25 @@ func TestEdges(t *testing.T) {
 		{"29.011", "7fffffffffffffff", `9223372036854775807`},
 		{"206.100", "003c04", `{"delay_min":60,"mode":"building protection"}`},
 		{"207.600", "ff81", `{"dimming":false,"failure":true,"forced":false,"local_override":false,"locked":false,"night_mode":false,"percent":100,"percent_valid":true,"staircase_lighting":false}`},
-		{"217.001", "ffff", `{"magic":31,"revision":63,"version":31}`},
+		{"213.100", "caae7fff00000001", `{"building_protection":0.02,"comfort":-273,"economy":0,"standby":655.34}`},
+		{"213.100", "caad000000000000", `null`}, // below absolute zero
+		{"213.101", "0bb8089803e800fa", `{"legio_protect":60,"normal":44,"off_frost_protect":5,"reduced":20}`},
+		{"213.102", "80017fffffff0032", `{"building_protection":1,"comfort":-655.34,"economy":-0.02,"standby":655.34}`},
+		{"213.102", "8000000000000000", `null`},
+		{"217.001", "fffe", `{"magic":31,"revision":62,"version":31}`},
+		{"217.001", "ffff", `null`}, // 31.31.63
 		{"219.001", "ff0332050f07", `{"ack_supported":true,"alarm_text_supported":true,"alarm_unacked":true,"application_area":"Shutters and blinds","error_class":5,"error_code_supported":true,"in_alarm":true,"locked":true,"log_number":255,"priority":"none","timestamp_supported":true}`},
 		{"222.101", "87ff00000001", `{"comfort":-0.01,"economy":0.01,"standby":0}`},
-		{"222.100", "7fff0c1a0b8c", `null`},
+		{"222.100", "7fff0c1a0b8c", `{"comfort":null,"economy":18.16,"standby":21}`},
+		{"222.100", "7fff7fff0b8c", `{"comfort":null,"economy":18.16,"standby":null}`},
+		{"222.100", "7fff7fff7fff", `null`},
+		{"222.100", "ffff0c1a0b8c", `null`}, // -327.68: no such temperature
+		{"222.101", "00007fff7fff", `{"comfort":0,"economy":null,"standby":null}`},
 		{"225.001", "0001ff", `{"percent":100,"time_ms":100}`},
 		{"225.001", "000000", `null`},
 		{"229.001", "80000000031f", `{"alarm_unacked":true,"encoding":"energy 1 Wh","fault":true,"in_alarm":true,"out_of_service":true,"overridden":true,"value":-2147483648}`},
+		{"229.001", "00000064ba00", `{"alarm_unacked":false,"encoding":"dimensionless counter","fault":false,"in_alarm":false,"out_of_service":false,"overridden":false,"value":100}`},
+		{"229.001", "00000064bb00", `null`},
 		{"230.1000", "1234000000ff0107", `{"identification":255,"manufacturer":4660,"medium":"water meter","version":1}`},
 		{"231.001", "6465 4154", `{"language":"de","region":"AT"}`},
 		{"232.600", "000000", `{"b":0,"g":0,"r":0}`},
@@ -138,6 +150,10 @@ func TestEdges(t *testing.T) {
 		{"254.600", "0f0102", `{"b":{"direction":"decrease","stepcode":2},"g":{"direction":"decrease","stepcode":1},"r":{"direction":"increase","stepcode":7}}`},
 		{"255.001", "41800000c1800000", `{"latitude":-16,"longitude":16}`},
 		{"257.1201", "436600004366800043670000", `{"l1":230,"l2":230.5,"l3":231}`},
+		{"273.001", "0f003c807fff0c33", `{"delay_min":60,"delay_valid":true,"max":null,"max_valid":true,"min":21.5,"min_valid":true,"probability":50.19607843137255,"probability_valid":true}`},
+		{"273.001", "02003c807fff7fff", `{"delay_min":60,"delay_valid":false,"max":null,"max_valid":true,"min":null,"min_valid":false,"probability":50.19607843137255,"probability_valid":false}`},
+		{"275.100", "0c337fff0c330c33", `{"building_protection":21.5,"comfort":21.5,"economy":21.5,"standby":null}`},
+		{"275.100", "7fff7fff7fff7fff", `null`},
 		{"275.100", "0c330c1a0b8c0000", `{"building_protection":0,"comfort":21.5,"economy":18.16,"standby":21}`},
 	} {
 		typ, raw := find(t, c.dpt), unhex(t, strings.ReplaceAll(c.octets, " ", ""))

@@ -96,9 +96,10 @@ func exponentAt(s string, i int) bool {
 // numberSpelling turns the signs people type into those strconv reads.
 var numberSpelling = strings.NewReplacer("−", "-", ",", ".")
 
-// unitSpelling turns the ways to type a unit into one.
+// unitSpelling turns the ways to type a unit into one. Counter pulses are pulses.
 var unitSpelling = strings.NewReplacer(
-	"²", "2", "³", "3", "^", "", "µ", "u", "μ", "u", "ω", "ohm", " ", "", "lux", "lx", "degrees", "°", "deg", "°", "percent", "%")
+	"²", "2", "³", "3", "^", "", "µ", "u", "μ", "u", "ω", "ohm", " ", "", "lux", "lx", "degrees", "°", "deg", "°", "percent", "%",
+	"counter ", "", "pulses", "pulse")
 
 // sameUnit compares units as people type them: m3/h and m^3/h are m³/h, and C is
 // °C.

@@ -125,7 +125,7 @@ func typed(t rapid.TB, value any) string {
 // takes one.
 func hasCanonical(s shape) bool {
 	switch s := s.(type) {
-	case float16, dateTime:
+	case float16, part16, dateTime, trigger:
 		return true
 	case record:
 		for _, f := range s {

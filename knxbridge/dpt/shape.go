@@ -41,14 +41,46 @@ func (b boolean) json(p payload) any { return p.bits == 1 }
 func (b boolean) limits() string { return b[0] + ", " + b[1] }
 
 func (b boolean) parse(s, _ string) (payload, error) {
-	// Many say of a state what the standard says of a command: closed, enabled.
-	switch name, off, on := fold(strings.TrimSpace(s)), fold(b[0]), fold(b[1]); name {
-	case off, off + "d", off + "ed", "0", "false":
-		return payload{bits: 0}, nil
-	case on, on + "d", on + "ed", "1", "true":
-		return payload{bits: 1}, nil
+	typed := fold(strings.TrimSpace(s))
+	for bit, number := range []string{"0", "1"} {
+		if typed == number || typed == truth[bit] {
+			return payload{bits: uint64(bit)}, nil
+		}
+		name := fold(b[bit])
+		switch ending, ok := strings.CutPrefix(typed, name); {
+		case !ok:
+		// Many say of a state what the standard says of a command: closed, opened,
+		// stopped.
+		case ending == "", ending == "d", ending == "ed", ending == name[len(name)-1:]+"ed":
+			return payload{bits: uint64(bit)}, nil
+		}
 	}
 	return payload{}, fmt.Errorf("%s is neither %q nor %q", quote(s), b[0], b[1])
+}
+
+// trigger is 1.017, of which both values mean the same and shall not be told apart
+// (KNX 03_07_02 §3.1). The two names, which ETS has, are read only.
+type trigger struct{ ets boolean }
+
+const triggerName = "trigger"
+
+func (trigger) valid(payload) bool { return true }
+
+func (trigger) text(payload) string { return triggerName }
+
+func (t trigger) json(p payload) any { return t.ets.json(p) }
+
+func (trigger) limits() string { return triggerName }
+
+func (t trigger) parse(s, unit string) (payload, error) {
+	if fold(strings.TrimSpace(s)) == triggerName {
+		return payload{bits: 1}, nil
+	}
+	p, err := t.ets.parse(s, unit)
+	if err != nil {
+		return p, fmt.Errorf("%s is not %q", quote(s), triggerName)
+	}
+	return p, nil
 }
 
 // inverse is one bit that is set where the statement is false: a "not valid" bit
@@ -135,7 +167,7 @@ func (f flags) limits() string { return "none, or some of " + strings.Join(names
 
 func (f flags) parse(s, _ string) (payload, error) {
 	var p payload
-	parts, isObject, err := object(s)
+	parts, _, isObject, err := object(s)
 	if err != nil {
 		return p, err
 	}
@@ -189,27 +221,29 @@ func names(all []string) []string {
 }
 
 // object reads the JSON form of a value of several parts into the text of each
-// part; a null part is left out. It returns false where s is no JSON object.
-func object(s string) (map[string]string, bool, error) {
+// part that has one, and the names of those that are null. It returns false where
+// s is no JSON object.
+func object(s string) (parts map[string]string, nulls []string, isObject bool, err error) {
 	if !strings.HasPrefix(strings.TrimSpace(s), "{") {
-		return nil, false, nil
+		return nil, nil, false, nil
 	}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &raw); err != nil {
-		return nil, true, fmt.Errorf("%s is no JSON object: %w", quote(s), err)
+		return nil, nil, true, fmt.Errorf("%s is no JSON object: %w", quote(s), err)
 	}
-	parts := make(map[string]string, len(raw))
+	parts = make(map[string]string, len(raw))
 	for name, value := range raw {
 		var text string
 		switch err := json.Unmarshal(value, &text); {
 		case string(value) == "null":
+			nulls = append(nulls, name)
 		case err == nil:
 			parts[name] = text
 		case value[0] == '[':
-			return nil, true, errors.New(quote(name) + " is a JSON array, want a number, a text, true, false or an object")
+			return nil, nil, true, errors.New(quote(name) + " is a JSON array, want a number, a text, true, false or an object")
 		default:
 			parts[name] = string(value)
 		}
 	}
-	return parts, true, nil
+	return parts, nulls, true, nil
 }

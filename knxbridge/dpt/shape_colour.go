@@ -134,9 +134,16 @@ func (c channels) parse(s, _ string) (payload, error) {
 }
 
 // hexColour reads so many hex digits, with or without #, which begins a comment in
-// many a shell.
+// many a shell. With it, half as many do, each for two: #f80 is #ff8800.
 func hexColour(s string, digits int) (uint64, bool) {
-	hex := strings.TrimPrefix(strings.TrimSpace(s), "#")
+	hex, marked := strings.CutPrefix(strings.TrimSpace(s), "#")
+	if marked && len(hex) == digits/2 {
+		var long strings.Builder
+		for i := range len(hex) {
+			long.WriteString(hex[i:i+1] + hex[i:i+1])
+		}
+		hex = long.String()
+	}
 	if len(hex) != digits {
 		return 0, false
 	}

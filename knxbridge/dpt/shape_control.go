@@ -24,7 +24,7 @@ func (c controlled) limits() string {
 }
 
 func (c controlled) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{{"control", 1, control, "", ""}, {"value", 1, c.value, "", ""}}.parse(s, "")
 	}
 	text := strings.TrimSpace(s)
@@ -42,7 +42,30 @@ var control = boolean{"no control", "control"}
 // stepping is a direction and a step code, which is the number of halvings of
 // the range plus one, or 0 to stop (KNX 03_07_02 §3.3). Its text is "increase 5"
 // or "increase break".
-type stepping struct{ direction boolean }
+type stepping struct{ direction direction }
+
+// direction is a bit with the names of its type, and those of another type that
+// say the same and are read too.
+type direction struct {
+	boolean
+	also boolean
+}
+
+var (
+	change = direction{decreaseIncrease, decreaseIncrease}
+	// dimming goes up where it increases.
+	dimming = direction{decreaseIncrease, boolean{"down", "up"}}
+	// moving is that of blinds. What increases there, the standard leaves open (KNX
+	// 03_07_02 §3.1).
+	moving = direction{upDown, openClose}
+)
+
+func (d direction) parse(s, unit string) (payload, error) {
+	if p, err := d.also.parse(s, unit); err == nil {
+		return p, nil
+	}
+	return d.boolean.parse(s, unit)
+}
 
 func (stepping) valid(payload) bool { return true }
 
@@ -62,11 +85,11 @@ func (t stepping) json(p payload) any {
 }
 
 func (t stepping) limits() string {
-	return fmt.Sprintf("%s or %s, followed by a step code from 1 to 7, or break", t.direction[0], t.direction[1])
+	return fmt.Sprintf("%s or %s, followed by a step code from 1 to 7, or break", t.direction.boolean[0], t.direction.boolean[1])
 }
 
 func (t stepping) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{{"direction", 1, t.direction, "", ""}, {"stepcode", 3, u3, "", ""}}.parse(s, "")
 	}
 	words := strings.Fields(s)
@@ -110,7 +133,7 @@ func (sceneControl) json(p payload) any {
 func (sceneControl) limits() string { return "activate or learn, followed by a scene from 0 to 63" }
 
 func (c sceneControl) parse(s, _ string) (payload, error) {
-	if _, isObject, err := object(s); isObject || err != nil {
+	if _, _, isObject, err := object(s); isObject || err != nil {
 		return record{flag("learn"), reserved(1), {"scene", 6, u6, "", ""}}.parse(s, "")
 	}
 	words := strings.Fields(s)

@@ -146,7 +146,7 @@ func (dateTime) limits() string {
 // parse reads the text form and ISO 8601. What is not given is marked as missing;
 // the offset of an ISO time is not part of the value and is refused.
 func (d dateTime) parse(s, _ string) (payload, error) {
-	parts, isObject, err := object(s)
+	parts, _, isObject, err := object(s)
 	if err != nil {
 		return payload{}, err
 	}

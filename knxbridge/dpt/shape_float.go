@@ -3,6 +3,7 @@ package dpt
 import (
 	"math"
 	"strconv"
+	"strings"
 )
 
 // float16 is the 2-octet float 0.01 × mantissa × 2^exponent with a 12-bit
@@ -84,6 +85,35 @@ func (f float16) parse(s, unit string) (payload, error) {
 		bits |= 0x8000
 	}
 	return payload{bits: bits}, nil
+}
+
+// part16 is a float16 that is a part of a record. There 7fff says that this part
+// has no value, while others may (KNX 03_07_02 §4.23).
+type part16 struct{ float16 }
+
+const invalidPart = "invalid"
+
+func (f part16) valid(p payload) bool { return p.bits == invalidF16 || f.float16.valid(p) }
+
+func (f part16) text(p payload) string {
+	if p.bits == invalidF16 {
+		return invalidPart
+	}
+	return f.float16.text(p)
+}
+
+func (f part16) json(p payload) any {
+	if p.bits == invalidF16 {
+		return nil
+	}
+	return f.float16.json(p)
+}
+
+func (f part16) parse(s, unit string) (payload, error) {
+	if fold(strings.TrimSpace(s)) == invalidPart {
+		return payload{bits: invalidF16}, nil
+	}
+	return f.float16.parse(s, unit)
 }
 
 // ieee32 is the 4-octet IEEE 754 float (KNX 03_07_02 §3.14). Infinity and NaN

@@ -34,8 +34,8 @@ func validity(name string) field { return field{name, 1, truth, "", "true"} }
 // number is a part that is a number.
 func number(name string, n integer, unit string) field { return field{name, n.bits, n, unit, ""} }
 
-// float is a part that is a 2-octet float.
-func float(name string, f float16, unit string) field { return field{name, 16, f, unit, ""} }
+// float is a part that is a 2-octet float, which may have no value.
+func float(name string, f float16, unit string) field { return field{name, 16, part16{f}, unit, ""} }
 
 // choice is a part that is an enumeration of so many bits.
 func choice(name string, bits int, e enum) field { return field{name, bits, e, "", ""} }
@@ -78,20 +78,23 @@ func (r record) least() int {
 	return (bits + 7) / 8
 }
 
+// valid wants all parts to be possible and one to have a value.
 func (r record) valid(p payload) bool {
 	if r.size() == 0 && len(p.long) < r.least() {
 		return false
 	}
-	ok := true
+	ok, some := true, false
 	r.parts(p, func(f field, part payload) bool {
 		if f.name == "" {
 			ok = part.bits == 0
 		} else {
 			ok = f.shape.valid(part)
+			_, mayLack := f.shape.(part16)
+			some = some || !mayLack || part.bits != invalidF16
 		}
 		return ok
 	})
-	return ok
+	return ok && some
 }
 
 func (r record) text(p payload) string {
@@ -134,18 +137,27 @@ func (r record) limits() string {
 }
 
 func (r record) parse(s, _ string) (payload, error) {
-	given, isObject, err := object(s)
+	given, nulls, isObject, err := object(s)
 	if err == nil && !isObject {
 		given, err = r.split(s)
 	}
 	if err != nil {
 		return payload{}, err
 	}
+	for _, f := range r {
+		if _, mayLack := f.shape.(part16); mayLack && slices.Contains(nulls, f.name) {
+			given[f.name] = invalidPart
+		}
+	}
 	texts, err := r.match(given)
 	if err != nil {
 		return payload{}, err
 	}
-	return r.join(texts)
+	p, err := r.join(texts)
+	if err == nil && !r.valid(p) {
+		return payload{}, fmt.Errorf("%s has no part with a value, want one at least", quote(s))
+	}
+	return p, err
 }
 
 // split takes the text form apart into the text of each part by name. The last
@@ -257,4 +269,20 @@ func (r record) join(texts []string) (payload, error) {
 		octets = append(octets, byte(pending))
 	}
 	return newPayload(octets, (r.size()+7)/8), nil
+}
+
+// version is 217.001. 31.31.63 says that there is no valid version (KNX 03_07_02
+// §3.42).
+type version struct{ record }
+
+const noVersion = 0xFFFF
+
+func (v version) valid(p payload) bool { return p.bits != noVersion && v.record.valid(p) }
+
+func (v version) parse(s, unit string) (payload, error) {
+	p, err := v.record.parse(s, unit)
+	if err == nil && p.bits == noVersion {
+		return payload{}, fmt.Errorf("%s means that the version is not valid", quote(s))
+	}
+	return p, err
 }

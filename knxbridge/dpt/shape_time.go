@@ -12,7 +12,7 @@ var weekdays = [8]string{"", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}
 
 // dayNumber reads the name of a weekday, short or long.
 func dayNumber(s string) (uint64, bool) {
-	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	s = strings.ToLower(strings.TrimRight(s, ".,"))
 	for i := 1; i < len(weekdays); i++ {
 		long := strings.ToLower(time.Weekday(i % 7).String())
 		if len(s) >= 2 && strings.HasPrefix(long, s) {
@@ -49,7 +49,7 @@ func (t timeOfDay) json(p payload) any {
 func (timeOfDay) limits() string { return "00:00:00 to 23:59:59, with or without a weekday before it" }
 
 func (t timeOfDay) parse(s, _ string) (payload, error) {
-	parts, isObject, err := object(s)
+	parts, _, isObject, err := object(s)
 	if err != nil {
 		return payload{}, err
 	}

@@ -20,14 +20,14 @@ var bitFamilies = []family{
 		{14, "DPT_InputSource", "", boolean{"fixed", "calculated"}},
 		{15, "DPT_Reset", "", boolean{"no action", "reset"}},
 		{16, "DPT_Ack", "", boolean{"no action", "acknowledge"}},
-		{17, "DPT_Trigger", "", boolean{"trigger (0)", "trigger"}}, // both mean the same
+		{17, "DPT_Trigger", "", trigger{boolean{"trigger (0)", "trigger (1)"}}},
 		{18, "DPT_Occupancy", "", boolean{"not occupied", "occupied"}},
 		{19, "DPT_Window_Door", "", boolean{"closed", "open"}},
 		{21, "DPT_LogicalFunction", "", boolean{"OR", "AND"}},
 		{22, "DPT_Scene_AB", "", boolean{"scene A", "scene B"}},
-		{23, "DPT_ShutterBlinds_Mode", "", boolean{"only move up/down", "move up/down and step/stop"}},
+		{23, "DPT_ShutterBlinds_Mode", "", boolean{"only move up/down", "move up/down + step-stop"}},
 		{24, "DPT_DayNight", "", boolean{"day", "night"}},
-		{100, "DPT_Heat_Cool", "", coolingHeating},
+		{100, "DPT_Heat/Cool", "", coolingHeating},
 		{1200, "DPT_ConsumerProducer", "", consumerProducer},
 		{1201, "DPT_EnergyDirection", "", positiveNegative},
 	}},
@@ -45,9 +45,9 @@ var bitFamilies = []family{
 		{11, "DPT_State_Control", "", controlled{inactiveActive}},
 		{12, "DPT_Invert_Control", "", controlled{notInverted}},
 	}},
-	{3, "3 bit with control", 4, stepping{decreaseIncrease}, []row{
-		{7, "DPT_Control_Dimming", "", stepping{decreaseIncrease}},
-		{8, "DPT_Control_Blinds", "", stepping{upDown}},
+	{3, "3 bit with control", 4, stepping{change}, []row{
+		{7, "DPT_Control_Dimming", "", stepping{dimming}},
+		{8, "DPT_Control_Blinds", "", stepping{moving}},
 	}},
 	{17, "scene number", 8, nil, []row{
 		{1, "DPT_SceneNumber", "", u8.from(0, 63)},
@@ -58,7 +58,7 @@ var bitFamilies = []family{
 	{23, "2-bit enumeration", 2, integer{bits: 2}, []row{
 		{1, "DPT_OnOffAction", "", enum{"off", "on", "off/on", "on/off"}},
 		{2, "DPT_Alarm_Reaction", "", enum{"no alarm is used", "alarm position is up", "alarm position is down"}},
-		{3, "DPT_UpDown_Action", "", enum{"up", "down", "up/down", "down/up"}},
+		{3, "DPT_UpDown_Action", "", enum{"up", "down", "UpDown", "DownUp"}},
 		{102, "DPT_HVAC_PB_Action", "", enum{"comfort/economy", "comfort/nothing", "economy/nothing", "building protection/auto"}},
 	}},
 	{25, "2 nibbles", 8, record{number("high", u4, ""), number("low", u4, "")}, []row{

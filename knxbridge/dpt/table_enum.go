@@ -34,7 +34,7 @@ var enumFamilies = []family{
 		{17, "DPT_SensorSelect", "", enum{
 			"inactive", "digital input not inverted", "digital input inverted", "analog input -> 0% to 100%", "temperature sensor input",
 		}},
-		{20, "DPT_ActuatorConnectType", "", enum{1: "Sensor Connection", 2: "Controller Connection"}},
+		{20, "DPT_ActuatorConnectType", "", enum{1: "SensorConnection", 2: "ControllerConnection"}},
 		{21, "DPT_Cloud_Cover", "", enum{
 			"Cloudless", "Sunny", "Sunshiny", "Lightly cloudy", "Scattered clouds", "Cloudy", "6 oktas", "7 oktas", "Overcast",
 			"Sky obstructed from view",
@@ -117,7 +117,7 @@ var enumFamilies = []family{
 			1: "Request Converter Status", 2: "Request Converter Test Result", 3: "Request Battery Info", 4: "Request Converter FT Info",
 			5: "Request Converter DT Info", 6: "Request Converter PDT Info", 7: "Request Converter Info", 8: "Request Converter Info Fix",
 		}},
-		{801, "DPT_SABExcept-Behaviour", "", enum{"up", "down", "no change", "value according additional parameter", "stop"}},
+		{801, "DPT_SABExceptBehaviour", "", enum{"up", "down", "no change", "value according additional parameter", "stop"}},
 		{802, "DPT_SABBehaviour_Lock_Unlock", "", enum{
 			"up", "down", "no change", "value according additional parameter", "stop", "updated value", "value before locking",
 		}},
@@ -139,6 +139,20 @@ var enumFamilies = []family{
 			"filtering by Domain Address and by Serial Number",
 		}},
 		{1004, "DPT_Medium", "", enum{0: "KNX TP1", 1: "KNX PL110", 2: "KNX RF", 5: "KNX IP"}},
+		{1005, "DPT_PB_Function", "", enum{
+			1: "default function", 2: "ON", 3: "OFF", 4: "Toggle", 5: "Dimming Up Down", 6: "Dimming Up", 7: "Dimming Down",
+			8: "On / Off", 9: "Timed On Off", 10: "Forced On", 11: "Forced Off", 12: "Shutter Up (for PB)",
+			13: "Shutter Down (for PB)", 14: "Shutter Up Down (for PB)", 16: "Forced Up", 17: "Forced Down", 18: "Wind Alarm",
+			19: "Rain Alarm", 20: "HVAC Mode Comfort / Economy", 21: "HVAC Mode Comfort / -", 22: "HVAC Mode Economy / -",
+			23: "HVAC Mode Building protection / HVAC mode auto", 24: "Shutter Stop", 25: "Timed Comfort Standby",
+			26: "Forced Comfort", 27: "Forced Building protection", 28: "Scene 1", 29: "Scene 2", 30: "Scene 3", 31: "Scene 4",
+			32: "Scene 5", 33: "Scene 6", 34: "Scene 7", 35: "Scene 8", 36: "Absolute dimming 25 %", 37: "Absolute dimming 50 %",
+			38: "Absolute dimming 75 %", 39: "Absolute dimming 100 %", 40: "Shutter Up / - (for switch)",
+			41: "Shutter Down / - (for switch)", 42: "Shutter Up / Down (for switch)", 43: "Shutter Down / Up (for switch)",
+			44: "Light sensor", 45: "System clock", 46: "Battery status", 47: "HVAC Mode Standby / -", 48: "HVAC Mode Auto / -",
+			49: "HVAC Mode Comfort / Standby", 50: "HVAC Mode Building protection / -", 51: "Timed toggle",
+			52: "Dimming Absolute switch", 53: "Scene switch", 54: "Smoke alarm", 55: "Sub detector",
+		}},
 		{1200, "DPT_MBus_BreakerValve_State", "", enum{0: "closed", 1: "open", 2: "released", 255: "invalid"}},
 		{1202, "DPT_Gas_Measurement_Condition", "", enum{
 			"unknown", "temperature converted", "at base condition", "at measurement condition",

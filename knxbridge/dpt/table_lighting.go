@@ -111,7 +111,7 @@ var lightingFamilies = []family{
 }
 
 // step is a part that steps up or down.
-func step(name string) field { return field{name, 4, stepping{decreaseIncrease}, "", ""} }
+func step(name string) field { return field{name, 4, stepping{dimming}, "", ""} }
 
 var (
 	pending              = enum{"unknown", "no test pending", "test pending"}

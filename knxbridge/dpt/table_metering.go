@@ -36,10 +36,10 @@ var meteringFamilies = []family{
 	}},
 }
 
-// valueInformation is what a metering value counts and in which steps. The codes
-// are those of M-Bus: blocks of eight powers of ten.
+// valueInformation is what a metering value counts and in which steps (KNX
+// 03_07_02 §3.45.1). The codes are those of M-Bus: blocks of eight powers of ten.
 func valueInformation() enum {
-	codes := make(enum, 178)
+	codes := make(enum, 187)
 	for _, block := range []struct {
 		first    int
 		quantity string
@@ -67,6 +67,7 @@ func valueInformation() enum {
 		}
 	}
 	codes[110] = "units for HCA"
+	codes[186] = "dimensionless counter"
 	for first, name := range map[int]string{128: "energy %s MWh", 136: "energy %s GJ", 168: "power %s MW", 176: "power %s GJ/h"} {
 		codes[first], codes[first+1] = fmt.Sprintf(name, "0.1"), fmt.Sprintf(name, "1")
 	}

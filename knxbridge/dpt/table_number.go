@@ -52,7 +52,7 @@ var numberFamilies = []family{
 		{101, "DPT_LongTimePeriod_Min", "min", u32},
 		{102, "DPT_LongTimePeriod_Hrs", "h", u32},
 		{1200, "DPT_VolumeLiquid_Litre", "l", u32},
-		{1201, "DPT_Volume_m³", "m³", u32},
+		{1201, "DPT_Volume_m3", "m³", u32},
 	}},
 	{13, "4-octet signed value", 32, v32, []row{
 		{1, "DPT_Value_4_Count", "counter pulses", v32},
@@ -68,7 +68,7 @@ var numberFamilies = []family{
 		{16, "DPT_ActiveEnergy_MWh", "MWh", v32},
 		{100, "DPT_LongDeltaTimeSec", "s", v32},
 		{1200, "DPT_DeltaVolumeLiquid_Litre", "l", v32},
-		{1201, "DPT_DeltaVolume_m³", "m³", v32},
+		{1201, "DPT_DeltaVolume_m3", "m³", v32},
 	}},
 	{29, "8-octet signed value", 64, v64, []row{
 		{10, "DPT_ActiveEnergy_V64", "Wh", v64},

@@ -10,7 +10,7 @@ var recordFamilies = []family{
 		}},
 	}},
 	{217, "datapoint type version", 16, nil, []row{
-		{1, "DPT_Version", "", record{number("magic", u5, ""), number("version", u5, ""), number("revision", u6, "")}},
+		{1, "DPT_Version", "", version{record{number("magic", u5, ""), number("version", u5, ""), number("revision", u6, "")}}},
 	}},
 	{219, "alarm information", 48, nil, []row{
 		{1, "DPT_AlarmInfo", "", record{
@@ -72,13 +72,21 @@ var hvacFamilies = []family{
 		{104, "DPT_OccModeNext", "", modeNext(enum{"occupied", "standby", "not occupied"})},
 		{105, "DPT_BuildingModeNext", "", modeNext(enum{"building in use", "building not used", "building protection"})},
 	}},
-	{222, "3 2-octet float values", 48, setpoints(anyF16, "", "comfort", "standby", "economy"), []row{
-		{100, "DPT_TempRoomSetpSetF16[3]", "°C", setpoints(celsius, "°C", "comfort", "standby", "economy")},
-		{101, "DPT_TempRoomSetpSetShiftF16[3]", "K", setpoints(anyF16, "K", "comfort", "standby", "economy")},
+	// Other clients have 2-octet floats here, but the standard has steps of 0.02 (KNX
+	// 03_07_02 §4.18).
+	{213, "4 2-octet signed values", 64, setpoints(v16.over(50, 2), "", comfortModes...), []row{
+		{100, "DPT_TempRoomSetpSet[4]", "°C", setpoints(v16.over(50, 2).from(-13650, 32767), "°C", comfortModes...)},
+		{101, "DPT_TempDHWSetpSet[4]", "°C", setpoints(v16.over(50, 2).from(-13650, 32767), "°C",
+			"legio_protect", "normal", "reduced", "off_frost_protect")},
+		{102, "DPT_TempRoomSetpSetShift[4]", "K", setpoints(v16.over(50, 2).from(-32767, 32767), "K", comfortModes...)},
 	}},
-	{275, "4 2-octet float values", 64, setpoints(anyF16, "", "comfort", "standby", "economy", "building_protection"), []row{
-		{100, "DPT_TempRoomSetpSetF16[4]", "°C", setpoints(celsius, "°C", "comfort", "standby", "economy", "building_protection")},
-		{101, "DPT_TempRoomSetpSetShiftF16[4]", "K", setpoints(anyF16, "K", "comfort", "standby", "economy", "building_protection")},
+	{222, "3 2-octet float values", 48, setpoints(part16{anyF16}, "", comfortModes[:3]...), []row{
+		{100, "DPT_TempRoomSetpSetF16[3]", "°C", setpoints(part16{celsius}, "°C", comfortModes[:3]...)},
+		{101, "DPT_TempRoomSetpSetShiftF16[3]", "K", setpoints(part16{anyF16}, "K", comfortModes[:3]...)},
+	}},
+	{275, "4 2-octet float values", 64, setpoints(part16{anyF16}, "", comfortModes...), []row{
+		{100, "DPT_TempRoomSetpSetF16[4]", "°C", setpoints(part16{celsius}, "°C", comfortModes...)},
+		{101, "DPT_TempRoomSetpSetShiftF16[4]", "K", setpoints(part16{anyF16}, "K", comfortModes...)},
 	}},
 }
 
@@ -89,10 +97,14 @@ func modeNext(mode enum) record {
 	return record{number("delay_min", u16, "min"), choice("mode", 8, mode)}
 }
 
-func setpoints(value float16, unit string, modes ...string) record {
+// comfortModes are the modes of a room that have a setpoint each.
+var comfortModes = []string{"comfort", "standby", "economy", "building_protection"}
+
+// setpoints is a value of 16 bits for each mode.
+func setpoints(value shape, unit string, modes ...string) record {
 	var r record
 	for _, mode := range modes {
-		r = append(r, float(mode, value, unit))
+		r = append(r, field{mode, 16, value, unit, ""})
 	}
 	return r
 }

@@ -41,6 +41,19 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestStandardNames are names that the standard spells otherwise than ETS and
+// others do (KNX 03_07_02 §2).
+func TestStandardNames(t *testing.T) {
+	for number, want := range map[string]string{
+		"1.100": "DPT_Heat/Cool", "12.1201": "DPT_Volume_m3", "13.1201": "DPT_DeltaVolume_m3",
+		"20.801": "DPT_SABExceptBehaviour", "20.1005": "DPT_PB_Function",
+	} {
+		if got := find(t, number).Name(); got != want {
+			t.Errorf("%s is named %s, want %s", number, got, want)
+		}
+	}
+}
+
 func TestFamilies(t *testing.T) {
 	seen := map[uint16]bool{}
 	for _, f := range families() {

@@ -17,7 +17,8 @@ type Value struct {
 func (v Value) Type() Type { return Type{v.e} }
 
 // Valid tells whether the octets mean something in their type. False is what a
-// sensor sends for "no value" (9.001 7fff), or a reserved or impossible pattern.
+// sensor sends for "no value" (9.001 7fff), or a reserved or impossible pattern. A
+// value of several parts may lack some (222.100 7fff0c1a0b8c), but not all.
 func (v Value) Valid() bool { return v.valid }
 
 // Text returns the value for people, without its unit: "21.5", "on",
@@ -32,7 +33,8 @@ func (v Value) Text() string {
 
 // JSON returns the value for encoding/json: int64 or float64 (not rounded) for a
 // number, bool for 1.x, string for an enumeration, a date or a text,
-// map[string]any for a value of several parts, nil for a value that is not valid.
+// map[string]any for a value of several parts, nil for a value that is not valid
+// and for a part that is lacking.
 func (v Value) JSON() any {
 	if !v.valid {
 		return nil
@@ -88,13 +90,13 @@ func (p payload) part(offset, width, total int) uint64 {
 }
 
 // fold makes names comparable as people type them: without case, spaces,
-// underscores and hyphens, and with either decimal sign.
+// underscores, hyphens and slashes, and with either decimal sign.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == ' ' || r == '_' || r == '-' {
+		switch r {
+		case ' ', '_', '-', '/':
 			return -1
-		}
-		if r == ',' {
+		case ',':
 			return '.'
 		}
 		return r
