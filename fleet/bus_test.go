@@ -20,11 +20,13 @@ func TestDeadBus(t *testing.T) {
 		faults knxserver.Faults
 		writes bool // somebody writes every 2 s
 		reason string
+		words  string
 	}{
-		{"heartbeats are answered 0x27", knxserver.StyleKnxd, knxserver.Faults{Heartbeat: frame.StatusKNXConnection}, false, "BUS_DOWN"},
-		{"the feature bus status", knxserver.StyleCalimero, knxserver.Faults{BusDown: true}, false, "BUS_DOWN"},
-		{"negative confirmations", knxserver.StyleKnxd, knxserver.Faults{BusDown: true}, true, "BUS_UNACKNOWLEDGED"},
-		{"nobody acknowledges", knxserver.StyleKnxd, knxserver.Faults{Confirmation: knxserver.ConfirmNegative}, true, "BUS_UNACKNOWLEDGED"},
+		{"heartbeats are answered 0x27", knxserver.StyleKnxd, knxserver.Faults{Heartbeat: frame.StatusKNXConnection}, false, "BUS_DOWN", "power supply"},
+		{"heartbeats are answered 0x26", knxserver.StyleKnxd, knxserver.Faults{Heartbeat: frame.StatusDataConnection}, false, "DATA_CONNECTION_ERROR", "connecting anew"},
+		{"the feature bus status", knxserver.StyleCalimero, knxserver.Faults{BusDown: true}, false, "BUS_DOWN", "power supply"},
+		{"negative confirmations", knxserver.StyleKnxd, knxserver.Faults{BusDown: true}, true, "BUS_UNACKNOWLEDGED", "power supply"},
+		{"nobody acknowledges", knxserver.StyleKnxd, knxserver.Faults{Confirmation: knxserver.ConfirmNegative}, true, "BUS_UNACKNOWLEDGED", "power supply"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -38,9 +40,16 @@ func TestDeadBus(t *testing.T) {
 					if r.writes && time.Since(began)%(2*time.Second) == 0 {
 						_, _ = w.fleet.GroupWrite(t.Context(), Write{Building: "a", Address: "1/2/4", DPT: "1.001", Value: "on", Within: time.Second})
 					}
-					return s.State == StateConnecting && s.Reason == r.reason && strings.Contains(s.Message, "power supply")
+					return s.State == StateConnecting && s.Reason == r.reason && strings.Contains(s.Message, r.words)
 				})
 				t.Logf("seen after %v", time.Since(began))
+				for range 90 {
+					time.Sleep(time.Second)
+					// That of a write's answer is tried again after a while, as if it were well.
+					if v, _ := w.fleet.View("a"); v.Status.State == StateOnline && !r.writes {
+						t.Fatalf("it is ONLINE %v after its bus died", time.Since(began))
+					}
+				}
 				w.do(0, func(now time.Time, b *simulator.Building) { b.KNX.SetFaults(now, knxserver.Faults{}) })
 				mended := time.Now()
 				w.wait("a", 30*time.Second, "ONLINE", func(s Status) bool { return s.State == StateOnline })

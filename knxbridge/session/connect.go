@@ -96,7 +96,14 @@ func (m *Machine) connected(now time.Time, from origin, r frame.ConnectResponse)
 		since:    now,
 		answered: now,
 	}
-	m.planHeartbeat(now, jitter(heartbeatEvery, heartbeatJitter, m.rnd()))
+	if m.distrust {
+		// A session is easily granted. Whether this one is better, a heartbeat tells.
+		m.distrust = false
+		m.link.doubts = doubtData
+		m.heartbeat(now)
+	} else {
+		m.planHeartbeat(now, jitter(heartbeatEvery, heartbeatJitter, m.rnd()))
+	}
 	m.planProbe(now)
 	m.reportUp(now)
 	m.askFeatures(now)

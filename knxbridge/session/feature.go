@@ -54,14 +54,20 @@ func (m *Machine) ask(now time.Time) {
 	m.sendRequest(now)
 }
 
-// heardBus takes back what spoke against the bus: something came from it, or it is
-// tried again.
+// heardBus takes back what spoke against the bus: something came from it.
 func (m *Machine) heardBus(now time.Time) {
 	m.link.negatives = 0
 	m.disarm(timerNegative)
 	m.write.bus = true
 	m.planProbe(now)
 	m.settle(now, doubtBusStatus|doubtNegative)
+}
+
+// tryBus lets telegrams of ours try a bus that was taken for dead. One more that nobody
+// acknowledges is enough.
+func (m *Machine) tryBus(now time.Time) {
+	m.link.negatives = negativeLimit - 1
+	m.settle(now, doubtNegative)
 }
 
 // unacknowledged counts a telegram of ours that nobody on the bus acknowledged, or a

@@ -46,14 +46,14 @@ func (m *Machine) heartbeatUnanswered(now time.Time) {
 }
 
 func (m *Machine) onHeartbeatResponse(now time.Time, r frame.ConnectionStateResponse) {
-	switch r.Status {
-	case frame.StatusNoError:
+	switch {
+	case r.Status == frame.StatusNoError:
 		m.heartbeatAnswered(now, jitter(heartbeatEvery, heartbeatJitter, m.rnd()))
-		m.settle(now, doubtHeartbeat|doubtBus)
-	case frame.StatusConnectionID:
+		m.settle(now, doubtHeartbeat|doubtBus|doubtData)
+	case r.Status == frame.StatusConnectionID:
 		// The channel is not ours any more, perhaps another client's: no DISCONNECT.
 		m.lose(now, loss{reason: ReasonConnectionUnknown, detail: statusDetail(r.Status)})
-	case frame.StatusKNXConnection:
+	case r.Status == frame.StatusKNXConnection:
 		if m.link.doubts&doubtBus != 0 && len(m.peers) > 1 {
 			// Not a moment's trouble: the other interface may have its bus.
 			m.lose(now, loss{reason: ReasonBusDown, detail: statusDetail(r.Status), disconnect: true, dead: true})
@@ -63,8 +63,14 @@ func (m *Machine) onHeartbeatResponse(now time.Time, r frame.ConnectionStateResp
 		m.heartbeatAnswered(now, busRecheck)
 		m.link.doubts &^= doubtHeartbeat
 		m.raise(now, doubtBus)
+	case m.link.doubts&doubtData != 0 && len(m.peers) == 1 && now.Sub(m.link.since) < dataRetry:
+		// Connecting anew did not help. The session waits for the interface to mend itself.
+		m.heartbeatAnswered(now, busRecheck)
+		m.settle(now, doubtHeartbeat)
 	default:
-		m.lose(now, loss{reason: ReasonDataConnection, detail: statusDetail(r.Status), disconnect: true})
+		again := m.link.doubts&doubtData != 0
+		m.lose(now, loss{reason: ReasonDataConnection, detail: statusDetail(r.Status), disconnect: true, dead: again})
+		m.distrust = true
 	}
 }
 

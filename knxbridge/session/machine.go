@@ -78,6 +78,8 @@ type Machine struct {
 	slots       backoff
 	stopBy      time.Time // after Stop
 
+	distrust bool // the session before had an error: the next one is not ONLINE before it was asked
+
 	// Of the living session.
 	link  link
 	write outgoing

@@ -31,11 +31,11 @@ const (
 	// it: a doubt. Sends CONNECTIONSTATE_REQUESTs, one TUNNELLING_REQUEST at a time,
 	// and an ACK for each request in the receive window. Ignores frames for other
 	// channels, except that it answers them where the rules say so. Ends with a
-	// DISCONNECT_REQUEST of the interface, a heartbeat answered 0x21 or with an error, four
-	// heartbeats without an answer, a request without ACK twice, a receive window
-	// that is not found again within 2 s, or the transport's end: then
-	// phaseConnecting at once, or phaseBackingOff if that was done already and no
-	// session has been stable since.
+	// DISCONNECT_REQUEST of the interface, a heartbeat answered 0x21 or with an error
+	// (in the minute after such an end with another 0x21 only), four heartbeats without
+	// an answer, a request without ACK twice, a receive window that is not found again
+	// within 2 s, or the transport's end: then phaseConnecting at once, or
+	// phaseBackingOff if that was done already and no session has been stable since.
 	phaseUp
 
 	// phaseBackingOff: waits for the next attempt. Sends nothing but answers to
@@ -62,6 +62,7 @@ const (
 	doubtAck                         // a request was not acknowledged
 	doubtBus                         // a heartbeat's answer says that the bus is down
 	doubtBusStatus                   // the interface's feature says that the bus is down
+	doubtData                        // the session before, or this one, had a heartbeat answered with an error
 	doubtNegative                    // no telegram of ours is acknowledged on the bus, and none is heard
 )
 
@@ -76,6 +77,8 @@ func (d doubt) reason() Reason {
 		return ReasonAckMissing
 	case d&doubtHeartbeat != 0:
 		return ReasonHeartbeatUnanswered
+	case d&doubtData != 0:
+		return ReasonDataConnection
 	case d&doubtNegative != 0:
 		return ReasonBusUnacknowledged
 	default:

@@ -124,7 +124,7 @@ func (r Reason) Advice() string {
 	case ReasonConnectionUnknown:
 		return "it has probably restarted; connecting anew"
 	case ReasonDataConnection:
-		return "connecting anew"
+		return "connecting anew; if it comes again and again, restart the interface"
 	case ReasonAckMissing:
 		return "the network loses packets or the interface is overloaded; if it lasts, connecting anew"
 	case ReasonSequenceLost:

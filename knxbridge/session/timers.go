@@ -83,7 +83,7 @@ func (m *Machine) expired(now time.Time, t timer) {
 	case timerHeartbeat:
 		m.heartbeat(now)
 	case timerNegative:
-		m.heardBus(now)
+		m.tryBus(now)
 	case timerProbe:
 		m.probe(now)
 	case timerFeature:

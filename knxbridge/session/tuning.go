@@ -21,6 +21,10 @@ const (
 	// interface, the second such heartbeat makes the session leave for it.
 	busRecheck = 10 * time.Second
 
+	// dataRetry is how often the session begins anew while heartbeats are answered with an
+	// error such as 0x26: the first time at once.
+	dataRetry = time.Minute
+
 	// negativeLimit and negativeSpan: an interface that does not tell of its bus is
 	// taken to have none when so many of our telegrams were confirmed negatively, all
 	// since the last that was heard of the bus, and over that time at least. A few at
@@ -29,7 +33,8 @@ const (
 	negativeSpan  = 5 * time.Second
 
 	// negativeDoubt is how long that is believed: nothing but a telegram could disprove
-	// it, and while it is believed none of ours is sent.
+	// it, and while it is believed none of ours is sent. The first one that is confirmed
+	// negatively after that proves it again.
 	negativeDoubt = 25 * time.Second
 
 	// probeEvery is the default of Config.ProbeEvery. probeAgain is when a probe is
