@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/rs/zerolog"
 
@@ -45,7 +46,19 @@ func (s *buildingService) CreateBuilding(ctx context.Context, request *knxfleetv
 	} else if building, err = s.registry.Create(ctx, building); err != nil {
 		return nil, err
 	}
+	warnings = s.warnOfSharedKeys(warnings, building)
 	return &knxfleetv1.CreateBuildingResponse{Building: s.view(building), Warnings: warnings}, nil
+}
+
+// warnOfSharedKeys adds a warning if another building has the same keys: it may be wanted for
+// a while, such as when a building gets another id.
+func (s *buildingService) warnOfSharedKeys(warnings []*knxfleetv1.Warning, b registry.Building) []*knxfleetv1.Warning {
+	other, shares := s.registry.SharesKeys(b)
+	if !shares {
+		return warnings
+	}
+	return append(warnings, &knxfleetv1.Warning{Subject: "tunnel.private_key", Message: fmt.Sprintf(
+		"belongs to building %s too, with the same router: only the older of the two that are enabled runs; give this one a key and a peer on the router of its own", other)})
 }
 
 func (s *buildingService) GetBuilding(ctx context.Context, request *knxfleetv1.GetBuildingRequest) (*knxfleetv1.GetBuildingResponse, error) {

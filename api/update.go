@@ -38,6 +38,7 @@ func (s *buildingService) UpdateBuilding(ctx context.Context, request *knxfleetv
 	if err != nil {
 		return nil, err
 	}
+	warnings = s.warnOfSharedKeys(warnings, building)
 	return &knxfleetv1.UpdateBuildingResponse{Building: s.view(building), Warnings: warnings}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,6 +97,7 @@ type Fleet struct {
 
 	// Owned by Run's loop.
 	desired    map[string]registry.Building
+	twins      twins
 	sites      map[string]*running
 	starts     *startQueue
 	nextStarts time.Time     // before it none of those that wait may start
@@ -138,12 +140,14 @@ func New(cfg Config) *Fleet {
 	if cfg.Journal == nil {
 		cfg.Journal = journal.New(context.Background(), journal.Config{Log: cfg.Log})
 	}
+	desired := make(map[string]registry.Building)
 	f := &Fleet{
 		cfg:     cfg,
 		values:  journal.NewLastValues(cfg.Journal),
 		board:   newBoard(),
 		limiter: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), max(startBurst, int(cfg.StartsPerSecond*startsTogether.Seconds()))),
-		desired: make(map[string]registry.Building),
+		desired: desired,
+		twins:   twins{desired: desired, byPeer: make(map[tunnel.PublicKey][]string)},
 		sites:   make(map[string]*running),
 		starts:  newStartQueue(),
 		ended:   make(chan *running),
@@ -282,11 +286,14 @@ func (f *Fleet) loop(ctx context.Context, changes <-chan registry.Change) {
 
 // desire takes a change of what is desired.
 func (f *Fleet) desire(c registry.Change) {
+	before := f.desired[c.ID]
 	switch c.Type {
 	case registry.Stored:
+		f.twins.changed(c.ID, before, c.Building)
 		f.desired[c.ID] = c.Building
 		f.board.desire(c.Building)
 	case registry.Deleted:
+		f.twins.changed(c.ID, before, registry.Building{})
 		delete(f.desired, c.ID)
 		f.values.Forget(c.ID)
 		f.mu.Lock()
@@ -304,15 +311,32 @@ func (f *Fleet) desire(c registry.Change) {
 		return
 	}
 	f.converge(c.ID)
+	f.convergeTwins(before)
+	f.convergeTwins(f.desired[c.ID])
+}
+
+// convergeTwins is called after a change of b's: another may run now, or not any more.
+func (f *Fleet) convergeTwins(b registry.Building) {
+	for _, id := range f.twins.of(b) {
+		f.converge(id)
+	}
 }
 
 // converge compares one building as desired with its site, and does the next
 // thing that brings them together. It is called after every change of either.
 func (f *Fleet) converge(id string) {
 	want, wanted := f.desired[id]
-	run := wanted && want.Enabled
 	have := f.sites[id]
+	elder := ""
+	if wanted && want.Enabled {
+		elder = f.twins.elder(want)
+	}
+	run := wanted && want.Enabled && elder == ""
 	switch {
+	case have == nil && elder != "":
+		f.board.report(id, keysInUse(want, elder))
+	case have == nil && run && f.twinRuns(want):
+		f.board.report(id, waiting(ReasonStopping)) // and is called again when that has ended
 	case have == nil && run:
 		f.board.report(id, waiting(ReasonStartPaced))
 		f.starts.add(id, f.waitedFor(id))
@@ -327,6 +351,11 @@ func (f *Fleet) converge(id string) {
 		have.site.desired.Store(&want)
 		signal(have.site.changed)
 	}
+}
+
+// twinRuns reports whether another building still uses b's keys.
+func (f *Fleet) twinRuns(b registry.Building) bool {
+	return slices.ContainsFunc(f.twins.of(b), func(id string) bool { return f.sites[id] != nil })
 }
 
 // disabled is the status of a building that does not run, since when it does not.
@@ -356,7 +385,7 @@ func (f *Fleet) startNext(ctx context.Context) time.Duration {
 			return 0
 		}
 		want, wanted := f.desired[id]
-		if !wanted || !want.Enabled || f.sites[id] != nil {
+		if !wanted || !want.Enabled || f.sites[id] != nil || f.twins.elder(want) != "" || f.twinRuns(want) {
 			f.starts.drop()
 			continue
 		}
@@ -485,6 +514,7 @@ func (f *Fleet) cleanUp(r *running) {
 		f.board.remove(id)
 	}
 	f.converge(id)
+	f.convergeTwins(r.site.building)
 }
 
 // stopAll stops every site, takes note of each, and returns when none is left.

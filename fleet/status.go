@@ -58,6 +58,7 @@ const (
 	ReasonStartPaced          = "START_PACED"
 	ReasonStopping            = "PREVIOUS_SITE_STOPPING"
 	ReasonSiteFailed          = "SITE_FAILED"
+	ReasonKeysInUse           = "KEYS_IN_USE"
 	ReasonResolving           = "RESOLVING_ENDPOINT"
 	ReasonNameNotFound        = "NAME_NOT_FOUND"
 	ReasonResolverFailed      = "RESOLVER_FAILED"

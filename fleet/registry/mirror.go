@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/knxfleet/knxfleet/tunnel"
 )
 
 // mirror is the buildings in memory, so that a list of ten thousand does not read each
@@ -15,7 +17,8 @@ type mirror struct {
 	following bool // a watch fills it
 	complete  bool // the watch's snapshot was told
 	buildings map[string]mirrored
-	sorted    []Building // all of them; nil: to be made anew
+	byPeer    map[tunnel.PublicKey][]string // ids, by the router's key: mostly one each
+	sorted    []Building                    // all of them; nil: to be made anew
 	// removed are own deletions that the watch has yet to tell, by the entry's last
 	// revision: what it tells of the building until then is past.
 	removed map[string]uint64
@@ -38,6 +41,7 @@ func (m *mirror) follow() bool {
 	}
 	m.following = true
 	m.buildings, m.removed = map[string]mirrored{}, map[string]uint64{}
+	m.byPeer = map[tunnel.PublicKey][]string{}
 	return true
 }
 
@@ -46,7 +50,7 @@ func (m *mirror) leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.following, m.complete = false, false
-	m.buildings, m.removed, m.sorted, m.heard = nil, nil, nil, 0
+	m.buildings, m.byPeer, m.removed, m.sorted, m.heard = nil, nil, nil, nil, 0
 }
 
 // snapshotComplete lets lists come from the mirror. Like told, it does nothing with the
@@ -77,12 +81,43 @@ func (m *mirror) told(id string, b *Building, revision uint64) {
 	if _, deleted := m.removed[id]; deleted || m.buildings[id].revision > revision {
 		return
 	}
+	m.drop(id)
+	if b != nil {
+		m.put(*b, revision)
+	}
+}
+
+// put and drop change what the mirror has of a building, with the lock held.
+func (m *mirror) put(b Building, revision uint64) {
 	m.sorted = nil
-	if b == nil {
-		delete(m.buildings, id)
+	m.buildings[b.ID] = mirrored{b.Clone(), revision}
+	m.byPeer[b.Tunnel.Peer] = append(m.byPeer[b.Tunnel.Peer], b.ID)
+}
+
+func (m *mirror) drop(id string) {
+	have, ok := m.buildings[id]
+	if !ok {
 		return
 	}
-	m.buildings[id] = mirrored{b.Clone(), revision}
+	m.sorted = nil
+	delete(m.buildings, id)
+	peer := have.building.Tunnel.Peer
+	if rest := slices.DeleteFunc(m.byPeer[peer], func(other string) bool { return other == id }); len(rest) > 0 {
+		m.byPeer[peer] = rest
+	} else {
+		delete(m.byPeer, peer)
+	}
+}
+
+// withPeer returns the buildings whose router has a key.
+func (m *mirror) withPeer(peer tunnel.PublicKey) []Building {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var found []Building
+	for _, id := range m.byPeer[peer] {
+		found = append(found, m.buildings[id].building)
+	}
+	return found
 }
 
 // stored enters an own write.
@@ -92,9 +127,9 @@ func (m *mirror) stored(b Building) {
 	if !m.following || b.Revision <= m.heard || m.removed[b.ID] >= b.Revision || m.buildings[b.ID].revision > b.Revision {
 		return // the watch told of it, or others were faster
 	}
-	m.sorted = nil
 	delete(m.removed, b.ID)
-	m.buildings[b.ID] = mirrored{b.Clone(), b.Revision}
+	m.drop(b.ID)
+	m.put(b, b.Revision)
 }
 
 // deleted enters an own deletion of an entry that was at a revision.
@@ -104,8 +139,7 @@ func (m *mirror) deleted(id string, revision uint64) {
 	if !m.following || m.buildings[id].revision > revision {
 		return // created anew
 	}
-	m.sorted = nil
-	delete(m.buildings, id)
+	m.drop(id)
 	m.removed[id] = revision
 }
 
