@@ -29,7 +29,7 @@ test: ## Run all tests
 	$(GO) test $(PKG)
 
 race: ## Run all tests with the race detector
-	$(GO) test -race $(PKG)
+	GO="$(GO)" tools/race.sh $(PKG)
 
 # The settings are .golangci.yml and proto/buf.yaml.
 lint: tools ## Check formatting, go vet, golangci-lint and buf lint
