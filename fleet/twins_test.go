@@ -3,6 +3,7 @@ package fleet
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/knxfleet/knxfleet/fleet/registry"
@@ -33,6 +34,7 @@ func TestTwins(t *testing.T) {
 		w.desired.put(twin("younger", time.Hour))
 		waits("younger", "hq")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		waits("younger", "hq")
 		if w.online("hq"); w.fleet.site("hq").epoch != epoch {
 			t.Error("the elder was disturbed")

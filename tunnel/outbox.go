@@ -74,7 +74,7 @@ func (o *outbox) gather() {
 	o.gathering = true
 }
 
-// sendGathered sends what waits.
+// sendGathered lets what waits be sent.
 func (s *socket) sendGathered() {
 	o := &s.out
 	o.mu.Lock()
@@ -84,16 +84,12 @@ func (s *socket) sendGathered() {
 		return
 	}
 	o.busy = true
-	now := o.take()
-	o.mu.Unlock()
-	s.write(now)
-	o.mu.Lock()
 	s.handOn()
 }
 
-// handOn is called with the lock held by who has sent. What came meanwhile is sent by
-// another goroutine: who is here has a building, or a socket to read, that would wait as
-// long as others send.
+// handOn is called with the lock held by who is busy. What waits is sent by another
+// goroutine: who is here has a building, or a socket to read, that would wait as long as
+// others send.
 func (s *socket) handOn() {
 	o := &s.out
 	if len(o.queue) == 0 || o.closed {
