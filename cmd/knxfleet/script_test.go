@@ -50,6 +50,8 @@ func TestScripts(t *testing.T) {
 			"no-secret":  noSecret,
 			"no-key-of":  noKeyOf,
 			"wait-other": waitOther,
+			"same-key":   sameKey,
+			"edited":     edited,
 		},
 	})
 }
@@ -306,4 +308,34 @@ func waitOther(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return nil
 	})
+}
+
+// publicKey is how a building's public key stands in JSON.
+var publicKey = regexp.MustCompile(`"publicKey": ?"([^"]{44})"`)
+
+// same-key FILE... checks that the files of JSON tell one and the same public key.
+func sameKey(ts *testscript.TestScript, _ bool, args []string) {
+	first := ""
+	for _, name := range args {
+		found := publicKey.FindStringSubmatch(ts.ReadFile(name))
+		if found == nil || first != "" && found[1] != first {
+			ts.Fatalf("%s tells the key %q, want one, and %q", name, found, first)
+		}
+		first = found[1]
+	}
+}
+
+// edited FROM TO writes a building without what only the gateway sets, and with another
+// name: as a person edits what get printed, and leaves the etag in it.
+func edited(ts *testscript.TestScript, _ bool, args []string) {
+	var building map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &building))
+	for _, name := range []string{"generation", "createdAt", "updatedAt", "status"} {
+		delete(building, name)
+	}
+	delete(building["tunnel"].(map[string]any), "publicKey")
+	building["displayName"] = "Other"
+	text, err := json.Marshal(building)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
 }
