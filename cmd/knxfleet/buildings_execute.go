@@ -61,8 +61,9 @@ func isGone(err error) bool {
 
 // outcome is what became of all steps.
 type outcome struct {
-	done                      []step
-	failed, unknown, notBegun int
+	done             []step
+	unknown          []string // ids; no more than are under way at once
+	failed, notBegun int
 }
 
 // execute does the steps, all that can be done. It begins no more once it is interrupted
@@ -93,7 +94,7 @@ func (c *buildingsApplyCmd) execute(ctx context.Context, s *streams, buildings k
 		case became == done:
 			came.done = append(came.done, steps[i])
 		case became == unknown:
-			came.unknown++
+			came.unknown = append(came.unknown, steps[i].id)
 		default:
 			if came.failed++; came.failed <= maxNamed {
 				fmt.Fprintf(s.err, "knxfleet: %s %s: %s\n", steps[i].action, steps[i].id, describe(errs[i]))
@@ -102,12 +103,12 @@ func (c *buildingsApplyCmd) execute(ctx context.Context, s *streams, buildings k
 		}
 	}
 	switch cause := context.Cause(going); {
-	case came.notBegun+came.unknown == 0:
+	case came.notBegun+len(came.unknown) == 0:
 		return came, why
 	case ctx.Err() != nil:
 		return came, errors.New("interrupted; apply again to go on")
 	default:
-		return came, fmt.Errorf("%s; apply again to go on", describe(cause))
+		return came, fmt.Errorf("the gateway does not answer any more (%s); apply again to go on", describe(cause))
 	}
 }
 
@@ -221,13 +222,13 @@ func (c *buildingsApplyCmd) summarize(w io.Writer, came outcome, unchanged int) 
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{came.failed, "failed"}, {came.unknown, "unknown"}, {came.notBegun, "not attempted"}} {
+	}{{came.failed, "failed"}, {len(came.unknown), "unknown"}, {came.notBegun, "not attempted"}} {
 		if more.n > 0 {
 			note += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
 	}
-	if came.unknown > 0 {
-		note += " (unknown are those under way at the end: `buildings get ID` shows what became of one, and its public key)"
+	if len(came.unknown) > 0 {
+		fmt.Fprintf(w, "knxfleet: %s: under way when there was no answer any more; `buildings get ID` shows what became of it, and its public key\n", firstOf(came.unknown))
 	}
 	if c.DryRun {
 		note += " (dry run: nothing was changed)"

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"wait-other": waitOther,
 			"same-key":   sameKey,
 			"edited":     edited,
+			"told-truth": toldTruth,
 		},
 	})
 }
@@ -338,4 +339,33 @@ func edited(ts *testscript.TestScript, _ bool, args []string) {
 	text, err := json.Marshal(building)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
+}
+
+// told-truth OUT ERR ALL checks what an apply told that was to create ALL buildings, and was
+// interrupted: the gateway has each that it named, and no other, and the rest was not
+// attempted.
+func toldTruth(ts *testscript.TestScript, _ bool, args []string) {
+	out, told, all := ts.ReadFile(args[0]), ts.ReadFile(args[1]), args[2]
+	created := regexp.MustCompile(`(?m)^create\t(\S+)\t`).FindAllStringSubmatch(out, -1)
+	summary := regexp.MustCompile(`(\d+) created, .* (\d+) not attempted`).FindStringSubmatch(told)
+	if len(summary) != 3 || summary[1] != strconv.Itoa(len(created)) {
+		ts.Fatalf("%d created, the summary is %q", len(created), summary)
+	}
+	if rest, err := strconv.Atoi(summary[2]); err != nil || strconv.Itoa(rest+len(created)) != all {
+		ts.Fatalf("%s not attempted and %d created are not %s", summary[2], len(created), all)
+	}
+	ts.Check(ts.Exec("knxfleet", "buildings", "list"))
+	there := make(map[string]bool)
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		id, _, _ := strings.Cut(line, "\t")
+		there[id] = true
+	}
+	if len(there) != len(created) {
+		ts.Fatalf("%d are there, %d were told", len(there), len(created))
+	}
+	for _, c := range created {
+		if !there[c[1]] {
+			ts.Fatalf("%s is not there", c[1])
+		}
+	}
 }
