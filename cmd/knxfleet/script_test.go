@@ -31,7 +31,7 @@ import (
 
 // TestScripts runs the scripts of testdata/script, which use the binary as people
 // do. Each has a free address for a gateway in its environment, an empty data
-// directory to be, and hq.conf, a router's file with new keys.
+// directory to be, hq.conf, a router's file with new keys, and router.key, the router's own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -82,6 +82,10 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("PUBLIC", private.Public().String())
 	env.Setenv("PSK", psk)
 	env.Setenv("ROUTER", router.LocalAddr().String())
+	routerKey := tunnel.GeneratePrivateKey()
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "router.key"), []byte(routerKey.Base64()), 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "hq.conf"), fmt.Appendf(nil, `[Interface]
 PrivateKey = %s
 Address = 192.168.178.201/24
@@ -92,7 +96,7 @@ PublicKey = %s
 PresharedKey = %s
 AllowedIPs = 192.168.178.0/24
 Endpoint = %s
-`, private.Base64(), tunnel.GeneratePrivateKey().Public(), psk, router.LocalAddr()), 0o600)
+`, private.Base64(), routerKey.Public(), psk, router.LocalAddr()), 0o600)
 }
 
 // freeAddress finds a port that nobody listens on and no other test of this process got,
