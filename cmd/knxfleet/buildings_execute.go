@@ -218,23 +218,23 @@ func (c *buildingsApplyCmd) summarize(w io.Writer, came outcome, unchanged int) 
 	if len(newKeys) > 0 && !c.DryRun {
 		fmt.Fprintf(w, "knxfleet: %s: the gateway made a new key; give the router the public key above (`buildings peer-config ID` shows all that it needs)\n", firstOf(newKeys))
 	}
-	note := ""
+	var note strings.Builder
 	for _, more := range []struct {
 		n    int
 		what string
 	}{{came.failed, "failed"}, {len(came.unknown), "unknown"}, {came.notBegun, "not attempted"}} {
 		if more.n > 0 {
-			note += fmt.Sprintf(", %d %s", more.n, more.what)
+			fmt.Fprintf(&note, ", %d %s", more.n, more.what)
 		}
 	}
 	if len(came.unknown) > 0 {
 		fmt.Fprintf(w, "knxfleet: %s: under way when there was no answer any more; `buildings get ID` shows what became of it, and its public key\n", firstOf(came.unknown))
 	}
 	if c.DryRun {
-		note += " (dry run: nothing was changed)"
+		note.WriteString(" (dry run: nothing was changed)")
 	}
 	fmt.Fprintf(w, "knxfleet: %d created, %d updated, %d deleted, %d unchanged%s\n",
-		count[toCreate], count[toUpdate], count[toDelete], unchanged, note)
+		count[toCreate], count[toUpdate], count[toDelete], unchanged, note.String())
 }
 
 // count shows how much of something long is done: on a terminal as it goes,
