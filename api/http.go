@@ -49,10 +49,10 @@ func (s *Server) ServeHTTP(l net.Listener) error {
 		_ = pipe.Close() // never fails
 		<-served
 	}()
-	conn, err := grpc.NewClient("passthrough:///rest",
+	conn, err := grpc.NewClient("passthrough:///rest", append(queryChecks(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // what we answer, we take
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))...)
 	if err != nil {
 		return fmt.Errorf("REST: %w", err)
 	}
@@ -84,7 +84,7 @@ func (s *Server) handler(conn *grpc.ClientConn) (http.Handler, error) {
 	// pen, and the call would do something else than was meant.
 	rest := runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
 		Marshaler: &runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}},
-	}))
+	}), runtime.WithDisablePathLengthFallback()) // which takes a POSTed form for a query
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		knxfleetv1.RegisterBuildingServiceHandler,
 		knxfleetv1.RegisterTelegramServiceHandler,
@@ -96,7 +96,7 @@ func (s *Server) handler(conn *grpc.ClientConn) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	calls := atMost(maxRESTCalls, rest)
+	calls := atMost(maxRESTCalls, withQuery(rest))
 	mux.Handle("/v1/", http.MaxBytesHandler(calls, maxRequest))
 	mux.Handle("POST /v1/groupAddresses:import", http.MaxBytesHandler(calls, maxImportBody))
 	if s.metric != nil {

@@ -134,6 +134,59 @@ func TestRESTErrors(t *testing.T) {
 	g.rest(t, "GET", "/v1/nothing", "", 404)
 }
 
+// A parameter that the call does not have is refused: written wrong, it may be the one
+// that makes the call safe.
+func TestRESTQuery(t *testing.T) {
+	g := start(t)
+	g.rest(t, "POST", "/v1/buildings", g.json(t, "hq", "region=south"), 200)
+	for _, c := range []struct{ method, path, body, field, words string }{
+		{"DELETE", "/v1/buildings/hq?etagg=77", "", "etagg", "etag"},
+		{"DELETE", "/v1/buildings/hq?etag=77&x", "", "x", "etag"},
+		{"DELETE", "/v1/buildings/hq?id=other", "", "id", "path"},
+		{"GET", "/v1/buildings?bogus=1", "", "bogus", "labelSelector, states, pageSize, pageToken, orderBy"},
+		{"GET", "/v1/buildings/hq?bogus=1", "", "bogus", "takes none"},
+		{"GET", "/v1/buildings:watch?building=hq", "", "building", "buildings"},
+		{"GET", "/v1/telegrams:stream?bogus=1", "", "bogus", ""},
+		{"PATCH", "/v1/buildings/hq?updateMaks=displayName", `{}`, "updateMaks", "updateMask"},
+		{"PATCH", "/v1/buildings/hq?building.displayName=x", `{}`, "building.displayName", "body"},
+		{"PATCH", "/v1/buildings/hq?displayName=x", `{}`, "displayName", "updateMask"},
+		{"POST", "/v1/buildings/hq:disable?etag=77", `{}`, "etag", "body"},
+		{"POST", "/v1/buildings?validateOnly=true", g.json(t, "branch", "a=b"), "validateOnly", "body"},
+		{"POST", "/v1/groupAddresses:import?building=hq", ``, "building", "body"},
+	} {
+		refusal := g.rest(t, c.method, c.path, c.body, 400)
+		if field(t, refusal, "details.0.reason") != "INVALID_FIELD" || field(t, refusal, "details.1.fieldViolations.0.field") != c.field {
+			t.Errorf("%s %s: %v, want %s", c.method, c.path, refusal, c.field)
+		}
+		if text := field(t, refusal, "message").(string); !strings.Contains(text, c.words) {
+			t.Errorf("%s %s: %s; want %s in it", c.method, c.path, text, c.words)
+		}
+	}
+	g.rest(t, "DELETE", "/v1/buildings/hq?etag%zz=77", "", 400)
+	g.rest(t, "GET", "/v1/buildings/hq?etag%zz=77", "", 400)
+	g.rest(t, "DELETE", "/v1/buildings/hq?etag[a]=77", "", 400)
+	g.rest(t, "GET", "/v1/buildings?pageSize.x=1", "", 400)
+	// Nothing was changed, and what is right passes: in names of JSON and of the contract.
+	if list := g.rest(t, "GET", "/v1/buildings?label_selector=region%3Dsouth&page_size=5&states=STATE_DISABLED&states=STATE_ONLINE", "", 200); field(t, list, "totalSize") != 1.0 {
+		t.Errorf("listed %v", list)
+	}
+	for _, c := range []struct{ mask, body, path, want string }{
+		{"displayName", `{"displayName":"a"}`, "building.displayName", "a"},
+		{"display_name", `{"displayName":"b"}`, "building.displayName", "b"},
+		{"tunnel.endpoint,displayName", `{"displayName":"c","tunnel":{"endpoint":"c.example.org:1"}}`, "building.tunnel.endpoint", "c.example.org:1"},
+		{"knx.individualAddress", `{"knx":{"individualAddress":"1.1.250"}}`, "building.knx.individualAddress", "1.1.250"},
+		{"tunnel.presharedKey&validateOnly=true", `{}`, "building.tunnel.endpoint", "c.example.org:1"},
+	} {
+		if updated := g.rest(t, "PATCH", "/v1/buildings/hq?updateMask="+c.mask, c.body, 200); field(t, updated, c.path) != c.want {
+			t.Errorf("%s: %v", c.mask, updated)
+		}
+	}
+	g.rest(t, "PATCH", "/v1/buildings/hq?updateMask=displayNames", `{}`, 400)
+	g.rest(t, "PATCH", "/v1/buildings/hq?updateMask=tunnel.publicKey", `{}`, 400)
+	g.rest(t, "PATCH", "/v1/buildings/hq?updateMask=createdAt", `{}`, 400)
+	g.rest(t, "GET", "/v1/telegrams?buildings=hq&pageSize=1", "", 400) // no journal is kept here
+}
+
 // Streams are lines of JSON.
 func TestRESTWatch(t *testing.T) {
 	g := start(t)

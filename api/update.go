@@ -67,7 +67,8 @@ func newMask(paths []string, given *knxfleetv1.Building) (mask, error) {
 	}
 	m := make(mask, len(paths))
 	for _, path := range paths {
-		if err := checkPath(path); err != nil {
+		path, err := readPath(path)
+		if err != nil {
 			return nil, err
 		}
 		m[path] = true
@@ -79,27 +80,35 @@ func newMask(paths []string, given *knxfleetv1.Building) (mask, error) {
 	return m, nil
 }
 
-func checkPath(path string) error {
+// readPath gives a path in the names of the contract; it may be in those of JSON too.
+func readPath(path string) (string, error) {
 	message := (&knxfleetv1.Building{}).ProtoReflect().Descriptor()
 	first, rest, nested := strings.Cut(path, ".")
-	field := message.Fields().ByName(protoreflect.Name(first))
+	field := fieldOf(message, first)
 	known := field != nil
+	var read string
+	if known {
+		read = string(field.Name())
+	}
 	if known && nested {
 		known = field.Message() != nil && !field.IsMap() && strings.HasPrefix(string(field.Message().FullName()), "knxfleet.")
 		if known {
-			inner := field.Message().Fields().ByName(protoreflect.Name(rest))
-			if known = inner != nil; known && !fixed[field.FullName()] {
-				field = inner
+			inner := fieldOf(field.Message(), rest)
+			if known = inner != nil; known {
+				read += "." + string(inner.Name())
+				if !fixed[field.FullName()] {
+					field = inner
+				}
 			}
 		}
 	}
 	switch {
 	case !known:
-		return invalid("update_mask", "%s is no field of a building; want such as display_name, labels, tunnel or tunnel.endpoint, comma separated", registry.Quote(path))
+		return "", invalid("update_mask", "%s is no field of a building; want such as display_name, labels, tunnel or tunnel.endpoint, comma separated", registry.Quote(path))
 	case fixed[field.FullName()]:
-		return invalid("update_mask", "%s cannot be changed; name only what a client sets", path)
+		return "", invalid("update_mask", "%s cannot be changed; name only what a client sets", read)
 	}
-	return nil
+	return read, nil
 }
 
 // setFields is the mask of what is set in a building, without what cannot be

@@ -54,6 +54,10 @@ func TestUpdateByMask(t *testing.T) {
 	}{
 		{"display_name", &knxfleetv1.Building{DisplayName: "New"}, func(b *knxfleetv1.Building) { b.DisplayName = "New" }},
 		{"display_name", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) { b.DisplayName = "" }},
+		{"displayName,tunnel.allowedIps", &knxfleetv1.Building{DisplayName: "New", Tunnel: &knxfleetv1.TunnelConfig{AllowedIps: []string{"192.168.0.0/16"}}}, func(b *knxfleetv1.Building) {
+			b.DisplayName, b.Tunnel.AllowedIps = "New", []string{"192.168.0.0/16"}
+		}},
+		{"tunnel.presharedKey", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) { b.Tunnel.HasPresharedKey = false }},
 		{"labels", &knxfleetv1.Building{Labels: map[string]string{"a": "b"}}, func(b *knxfleetv1.Building) { b.Labels = map[string]string{"a": "b"} }},
 		{"labels", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) { b.Labels = nil }},
 		{"disabled", &knxfleetv1.Building{}, func(b *knxfleetv1.Building) { b.Disabled = false }},
@@ -153,7 +157,7 @@ func TestUpdateByMask(t *testing.T) {
 		if !strings.Contains(c.paths, "wg_quick") && !strings.Contains(c.paths, "private_key") && after.Tunnel.PrivateKey != before.Tunnel.PrivateKey {
 			t.Errorf("%s: the private key was lost", c.paths)
 		}
-		if !strings.Contains(c.paths, "wg_quick") && !strings.Contains(c.paths, "preshared_key") && after.Tunnel.PresharedKey != before.Tunnel.PresharedKey {
+		if !strings.Contains(c.paths, "wg_quick") && !strings.Contains(c.paths, "preshared") && after.Tunnel.PresharedKey != before.Tunnel.PresharedKey {
 			t.Errorf("%s: the preshared key was lost", c.paths)
 		}
 	}
@@ -171,7 +175,8 @@ func TestUpdateRefusals(t *testing.T) {
 		given *knxfleetv1.Building
 	}{
 		{"update_mask", []string{"name"}, &knxfleetv1.Building{}},
-		{"update_mask", []string{"displayName"}, &knxfleetv1.Building{}},
+		{"update_mask", []string{"displayname"}, &knxfleetv1.Building{}},
+		{"update_mask", []string{"tunnel.publicKey"}, &knxfleetv1.Building{}},
 		{"update_mask", []string{"display_name", ""}, &knxfleetv1.Building{}},
 		{"update_mask", []string{"*"}, &knxfleetv1.Building{}},
 		{"update_mask", []string{"id"}, &knxfleetv1.Building{}},

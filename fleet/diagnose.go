@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/knxfleet/knxfleet/fleet/journal"
 	"github.com/knxfleet/knxfleet/fleet/registry"
 	"github.com/knxfleet/knxfleet/tunnel"
 )
@@ -19,6 +20,8 @@ const (
 
 	minDiagnoseTimeout = 5 * time.Second
 	maxDiagnoseTimeout = 2 * time.Minute
+	// lastKeptTimeout bounds the look into the journal.
+	lastKeptTimeout = 2 * time.Second
 )
 
 var (
@@ -43,6 +46,8 @@ func (f *Fleet) inside(building string) (s *site, done func(), err error) {
 	case !view.Building.Enabled:
 		return refuse(ErrDisabled)
 	case s == nil || !s.isOpen():
+		return refuse(ErrNotStarted)
+	case needsRestart(*s.desired.Load(), view.Building): // it stops, and has other keys
 		return refuse(ErrNotStarted)
 	}
 	select {
@@ -70,7 +75,10 @@ func (f *Fleet) Diagnose(ctx context.Context, building string, timeout time.Dura
 	defer done()
 	inTime, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	d := &diagnosing{site: s, building: s.desired.Load(), timeout: timeout, seen: f.lastSeen(s)}
+	d := &diagnosing{
+		site: s, building: s.desired.Load(), timeout: timeout, seen: f.lastSeen(s),
+		lastKept: func() time.Time { return f.lastKept(ctx, building) },
+	}
 	found := d.run(inTime)
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -95,12 +103,29 @@ func (f *Fleet) lastSeen(s *site) time.Time {
 	return latest
 }
 
+// lastKept is when the last telegram came that the journal has of a building, of earlier
+// epochs too; zero if there is none, or that cannot be told.
+func (f *Fleet) lastKept(ctx context.Context, building string) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, lastKeptTimeout)
+	defer cancel()
+	view := journal.View[time.Time]{
+		Buildings: []string{building},
+		Restore:   func(_ string, t *journal.Telegram) (time.Time, bool) { return t.ReceivedAt, true },
+	}
+	page, err := journal.List(ctx, f.cfg.Journal, view, journal.Range{Newest: true, Limit: 1})
+	if err != nil || len(page.Telegrams) == 0 {
+		return time.Time{}
+	}
+	return page.Telegrams[0]
+}
+
 // diagnosing is a diagnosis under way.
 type diagnosing struct {
 	site     *site
 	building *registry.Building
 	timeout  time.Duration
 	seen     time.Time
+	lastKept func() time.Time // when the last telegram came; zero: none is known
 	checks   map[string]Check
 
 	resolveErr error

@@ -61,7 +61,7 @@ func diagnosisRows() []diagnosisRow {
 			name: "nobody has called", want: VerdictAwaitingRouter, failed: "HANDSHAKE", words: "has not called yet",
 			configure: func(b *registry.Building) { b.Tunnel.Endpoint = tunnel.Endpoint{} },
 		},
-		{name: "nothing comes back, ever", spoil: linkDown, want: VerdictUDPBlocked, failed: "HANDSHAKE", words: "nothing ever has"},
+		{name: "nothing comes back, ever", spoil: linkDown, want: VerdictUDPBlocked, failed: "HANDSHAKE", words: "nothing has since the building was started"},
 		{name: "nothing comes back any more", spoil: linkDown, later: true, after: time.Minute, want: VerdictUDPBlocked, failed: "HANDSHAKE", words: "has answered with these keys before"},
 		{
 			name: "a router with another key", want: VerdictUDPBlocked, failed: "HANDSHAKE", words: "the keys differ",

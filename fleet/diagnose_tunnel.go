@@ -181,7 +181,7 @@ func (d *diagnosing) unreached(ctx context.Context, clockBehind bool, seen tunne
 	case endpoint.IsZero():
 		return &finding{
 			VerdictAwaitingRouter,
-			"the router has not called yet, and nobody told where it could be called",
+			"the router has not called yet" + d.calledBefore() + ", and nobody told where it could be called",
 			fmt.Sprintf("give the router this gateway as endpoint, a persistent keepalive, and %s as its peer's public key; or set tunnel.endpoint", ours),
 		}
 	}
@@ -212,17 +212,55 @@ func (d *diagnosing) nothingBack() *finding {
 	if at == (netip.AddrPort{}) {
 		return &finding{VerdictUDPBlocked, "there is no way to send to the router's address", "give the gateway an address of that family (--tunnel-listen), or the router one of the other"}
 	}
-	if !t.Handshake().Last.IsZero() {
+	last, b := d.lastKept(), d.building
+	elsewhere := "check that the building has power and Internet, that its address is still this one, and that no firewall between closes the UDP port"
+	compare := fmt.Sprintf("the router's with tunnel.peer_public_key (%s), and ours, %s, with the peer in the router", b.Tunnel.Peer, d.site.ourKey())
+	switch {
+	case !t.Handshake().Last.IsZero():
 		return &finding{
 			VerdictUDPBlocked,
 			fmt.Sprintf("nothing comes back from %s; it has answered with these keys before, so UDP is blocked now, or the router is off or elsewhere", at),
-			"check that the building has power and Internet, that its address is still this one, and that no firewall between closes the UDP port",
+			elsewhere,
+		}
+	case !last.IsZero() && b.UpdatedAt.After(last):
+		return &finding{VerdictUDPBlocked, fmt.Sprintf("nothing comes back from %s, %s", at, d.changedSince(last)), "compare the keys: " + compare + "; if they agree, " + elsewhere}
+	case !last.IsZero():
+		return &finding{
+			VerdictUDPBlocked,
+			fmt.Sprintf("nothing comes back from %s; its last telegram came at %s, and nothing was changed here since, so UDP is blocked now, or the router is off or elsewhere", at, wallClock(last)),
+			elsewhere,
 		}
 	}
 	return &finding{
 		VerdictUDPBlocked,
-		fmt.Sprintf("nothing comes back from %s, and nothing ever has: UDP is blocked, the address or port is wrong, the router is off, or the keys differ, since WireGuard does not answer strangers", at),
-		fmt.Sprintf("check that the UDP port %d is forwarded to the router and open; then compare the keys: the router's with tunnel.peer_public_key (%s), and ours, %s, with the peer in the router",
-			at.Port(), d.building.Tunnel.Peer, d.site.ourKey()),
+		fmt.Sprintf("nothing comes back from %s, and nothing has since the building was started: UDP is blocked, the address or port is wrong, the router is off, or the keys differ, since WireGuard does not answer strangers", at),
+		fmt.Sprintf("check that the UDP port %d is forwarded to the router and open; then compare the keys: %s", at.Port(), compare),
 	}
 }
+
+// calledBefore says of a router that has not called since the building was started
+// whether it has before.
+func (d *diagnosing) calledBefore() string {
+	switch last := d.lastKept(); {
+	case last.IsZero():
+		return ""
+	case d.building.UpdatedAt.After(last):
+		return " since the building was started, " + d.changedSince(last)
+	default:
+		return fmt.Sprintf(" since the building was started (its last telegram came at %s)", wallClock(last))
+	}
+}
+
+// changedSince says that the building was another one when its last telegram came. Which
+// key it had then is not kept.
+func (d *diagnosing) changedSince(last time.Time) string {
+	b := d.building
+	if b.CreatedAt.After(last) {
+		return fmt.Sprintf("though a telegram of this building came at %s: it was created anew after that, at %s, and if that gave us a new key, the router does not know it",
+			wallClock(last), wallClock(b.CreatedAt))
+	}
+	return fmt.Sprintf("though a telegram of this building came at %s: it was changed after that, at %s, and if that gave us a new key, the router does not know it",
+		wallClock(last), wallClock(b.UpdatedAt))
+}
+
+func wallClock(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -28,7 +28,7 @@ type buildingsCmd struct {
 	Import     buildingsImportCmd     `cmd:"" help:"Fill a building's group address table from a file of ETS."`
 	NewKey     buildingsNewKeyCmd     `cmd:"" help:"Give a building a new private key; its router must learn the public half."`
 	PeerConfig buildingsPeerConfigCmd `cmd:"" help:"Show what the building's router needs to know of the gateway."`
-	Diagnose   buildingsDiagnoseCmd   `cmd:"" help:"Say what is wrong with a building, and what to do."`
+	Diagnose   buildingsDiagnoseCmd   `cmd:"" help:"Say what is wrong with a building, and what to do. The exit code is 0 when that could be told, whatever it is; the verdict of -o json is for programs."`
 	Ping       buildingsPingCmd       `cmd:"" help:"Ping a device in a building's LAN, through its tunnel."`
 	Discover   buildingsDiscoverCmd   `cmd:"" help:"Find the KNX IP interfaces in a building's LAN, through its tunnel."`
 	Watch      buildingsWatchCmd      `cmd:"" help:"Show every change of the buildings' states."`

@@ -10,10 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -32,9 +29,6 @@ type buildingsApplyCmd struct {
 // appliedMask is all that a file declares. Keys that it leaves out stay.
 var appliedMask = []string{"display_name", "labels", "disabled", "tunnel", "knx", "limits", "journal"}
 
-// atOnce is how many calls are under way at once.
-const atOnce = 8
-
 // What becomes of a building.
 const (
 	toCreate = "create"
@@ -49,6 +43,12 @@ type step struct {
 	given   *knxfleetv1.Building // nil: delete it
 	etag    string               // of the building that the step is based on
 	changes []fieldChange
+	// newKey: the building gets a private key that is made for it. Then publicKey is its
+	// public half, once it is known.
+	newKey    bool
+	publicKey string
+	// lacksPreshared: the file says that there is a preshared key, and there will be none.
+	lacksPreshared bool
 }
 
 // fieldChange is one field's value before and after, as JSON; empty: not set.
@@ -74,22 +74,42 @@ func (c *buildingsApplyCmd) Run(ctx context.Context, s *streams) error {
 	}
 	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
 		steps, err := c.plan(ctx, s, buildings, wanted)
+		if err != nil && ctx.Err() != nil {
+			return errors.New("interrupted; nothing was changed")
+		}
 		if err != nil {
 			return err
 		}
+		warnOfPreshared(s.err, steps)
 		unchanged := len(steps)
 		steps = slices.DeleteFunc(steps, func(p step) bool { return p.action == "" })
 		unchanged -= len(steps)
-		done := steps
+		came := outcome{done: steps}
 		if !c.DryRun {
-			done, err = c.execute(ctx, s, buildings, steps)
+			came, err = c.execute(ctx, s, buildings, steps)
 		}
-		if printErr := c.print(s.out, done); printErr != nil {
+		if printErr := c.print(s.out, came.done); printErr != nil {
 			return errors.Join(err, printErr)
 		}
-		c.summarize(s.err, done, unchanged)
+		c.summarize(s.err, came, unchanged)
 		return err
 	})
+}
+
+// warnOfPreshared tells of the preshared keys that the file speaks of, and that are not
+// there.
+func warnOfPreshared(w io.Writer, steps []step) {
+	var ids []string
+	for _, p := range steps {
+		if p.lacksPreshared {
+			ids = append(ids, p.id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "knxfleet: %s: the file says hasPresharedKey, but gives no presharedKey, and the gateway has none: give it "+
+		"(tunnel.presharedKey, or `buildings update ID --preshared-key FILE`), or remove it from the router, which does not answer without\n", firstOf(ids))
 }
 
 // plan asks the gateway what each building would become.
@@ -104,16 +124,24 @@ func (c *buildingsApplyCmd) plan(ctx context.Context, s *streams, buildings knxf
 	}
 	planned, errs := make([]step, len(wanted)), make([]error, len(wanted))
 	shown := newCount(s.err, "checked", len(wanted))
-	each(ctx, len(wanted), func(ctx context.Context, i int) {
-		planned[i], errs[i] = planOne(ctx, buildings, wanted[i], current[wanted[i].GetId()])
+	going, stop := context.WithCancel(ctx)
+	defer stop()
+	each(going, len(wanted), func(i int) {
+		if planned[i], errs[i] = planOne(ctx, buildings, wanted[i], current[wanted[i].GetId()]); isGone(errs[i]) {
+			stop() // the others would not be answered either
+			return
+		}
 		shown.add()
 	})
 	shown.end()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err := c.refusal(wanted, errs); err != nil {
 		return nil, err
 	}
 	if !c.Prune {
-		return planned, ctx.Err()
+		return planned, nil
 	}
 	belonging, err := listBuildings(ctx, buildings, &knxfleetv1.ListBuildingsRequest{LabelSelector: c.Selector})
 	if err != nil {
@@ -150,35 +178,50 @@ func (c *buildingsApplyCmd) refusal(wanted []*knxfleetv1.Building, errs []error)
 	if first == nil {
 		return nil
 	}
-	const most = 10
-	if len(more) > most {
-		more = append(more[:most:most], fmt.Sprintf("and %d more", len(more)-most))
-	}
 	if len(more) > 0 {
-		return usagef("%w; also wrong: %s; nothing was changed", first, strings.Join(more, ", "))
+		return usagef("%w; also wrong: %s; nothing was changed", first, firstOf(more))
 	}
 	return usagef("%w; nothing was changed", first)
 }
 
+// maxNamed is how many buildings are named of those that are the same in something.
+const maxNamed = 10
+
+func firstOf(ids []string) string {
+	if len(ids) > maxNamed {
+		ids = append(ids[:maxNamed:maxNamed], fmt.Sprintf("and %d more", len(ids)-maxNamed))
+	}
+	return strings.Join(ids, ", ")
+}
+
 func planOne(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, given, current *knxfleetv1.Building) (step, error) {
-	p := step{id: given.GetId(), given: given}
+	p := step{id: given.GetId(), given: given, etag: current.GetEtag()}
+	if wanted := given.GetEtag(); wanted != "" && wanted != p.etag {
+		if current == nil {
+			return p, fmt.Errorf("the file has its etag %s, and it does not exist any more; remove the etag to make it anew", wanted)
+		}
+		return p, fmt.Errorf("the file has its etag %s, and it is at %s: it was changed since; look at the change (buildings export %s), and remove the etag or take over the new one", wanted, p.etag, p.id)
+	}
 	given.Etag = ""
+	preshared := given.GetTunnel().GetHasPresharedKey()
 	if current == nil {
 		created, err := buildings.CreateBuilding(ctx, &knxfleetv1.CreateBuildingRequest{Building: given, ValidateOnly: true})
 		if err != nil {
 			return p, err
 		}
 		p.action = toCreate
-		p.changes = diff(nil, fields(created.GetBuilding(), given.GetTunnel().GetPrivateKey() != "" || given.GetTunnel().GetWgQuick() != ""))
+		p.newKey = given.GetTunnel().GetPrivateKey() == "" && given.GetTunnel().GetWgQuick() == ""
+		p.changes = diff(nil, fields(created.GetBuilding(), !p.newKey))
+		p.lacksPreshared = preshared && !created.GetBuilding().GetTunnel().GetHasPresharedKey()
 		return p, nil
 	}
-	p.etag = current.GetEtag()
 	request := updateRequest(p)
 	request.ValidateOnly = true
 	would, err := buildings.UpdateBuilding(ctx, request)
 	if err != nil {
 		return p, err
 	}
+	p.lacksPreshared = preshared && !would.GetBuilding().GetTunnel().GetHasPresharedKey()
 	if would.GetBuilding().GetGeneration() == current.GetGeneration() {
 		return p, nil
 	}
@@ -194,97 +237,6 @@ func planOne(ctx context.Context, buildings knxfleetv1.BuildingServiceClient, gi
 func updateRequest(p step) *knxfleetv1.UpdateBuildingRequest {
 	p.given.Etag = p.etag
 	return &knxfleetv1.UpdateBuildingRequest{Building: p.given, UpdateMask: &fieldmaskpb.FieldMask{Paths: appliedMask}}
-}
-
-// execute does the steps, all that can be done, and returns those that were.
-func (c *buildingsApplyCmd) execute(ctx context.Context, s *streams, buildings knxfleetv1.BuildingServiceClient, steps []step) ([]step, error) {
-	errs := make([]error, len(steps))
-	shown := newCount(s.err, "changed", len(steps))
-	each(ctx, len(steps), func(ctx context.Context, i int) {
-		switch p := steps[i]; p.action {
-		case toCreate:
-			_, errs[i] = buildings.CreateBuilding(ctx, &knxfleetv1.CreateBuildingRequest{Building: p.given})
-		case toUpdate:
-			_, errs[i] = buildings.UpdateBuilding(ctx, updateRequest(p))
-		case toDelete:
-			_, errs[i] = buildings.DeleteBuilding(ctx, &knxfleetv1.DeleteBuildingRequest{Id: p.id, Etag: p.etag})
-		}
-		shown.add()
-	})
-	shown.end()
-	var done []step
-	failed := 0
-	for i, err := range errs {
-		if err != nil {
-			failed++
-			fmt.Fprintf(s.err, "knxfleet: %s %s: %s\n", steps[i].action, steps[i].id, describe(err))
-			continue
-		}
-		done = append(done, steps[i])
-	}
-	if ctx.Err() != nil {
-		return done, ctx.Err()
-	}
-	if failed > 0 {
-		return done, fmt.Errorf("%d of %d changes failed; apply again to repeat them", failed, len(steps))
-	}
-	return done, nil
-}
-
-// each calls f with 0 to n-1, some at once, and returns when all have ended.
-func each(ctx context.Context, n int, f func(ctx context.Context, i int)) {
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for i := range n {
-		group.Go(func() error {
-			f(ctx, i)
-			return nil
-		})
-	}
-	_ = group.Wait() // f tells by itself what failed
-}
-
-func (c *buildingsApplyCmd) print(w io.Writer, steps []step) error {
-	if c.json() {
-		encoder := json.NewEncoder(w)
-		for _, p := range steps {
-			line := map[string]any{"building": p.id, "action": p.action}
-			if len(p.changes) > 0 {
-				line["changes"] = p.changes
-			}
-			if err := encoder.Encode(line); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var rows [][]string
-	for _, p := range steps {
-		if p.action == toDelete || p.action == toCreate && !c.DryRun {
-			rows = append(rows, []string{p.action, p.id, "", "", ""})
-			continue
-		}
-		for _, f := range p.changes {
-			rows = append(rows, []string{p.action, p.id, f.Field, f.From, f.To})
-		}
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	return printTable(w, []string{"ACTION", "BUILDING", "FIELD", "FROM", "TO"}, rows)
-}
-
-func (c *buildingsApplyCmd) summarize(w io.Writer, steps []step, unchanged int) {
-	count := make(map[string]int)
-	for _, p := range steps {
-		count[p.action]++
-	}
-	note := ""
-	if c.DryRun {
-		note = " (dry run: nothing was changed)"
-	}
-	fmt.Fprintf(w, "knxfleet: %d created, %d updated, %d deleted, %d unchanged%s\n",
-		count[toCreate], count[toUpdate], count[toDelete], unchanged, note)
 }
 
 // fields are the declared fields of a building by their path, as JSON, and the
@@ -334,41 +286,4 @@ func diff(from, to map[string]string) []fieldChange {
 	}
 	slices.SortFunc(changes, func(a, b fieldChange) int { return cmp.Compare(a.Field, b.Field) })
 	return changes
-}
-
-// count shows how much of something long is done: on a terminal as it goes,
-// elsewhere every 500.
-type count struct {
-	line     progress
-	terminal bool
-	verb     string
-	of       int
-
-	mu   sync.Mutex
-	done int
-}
-
-func newCount(w io.Writer, verb string, of int) *count {
-	return &count{line: progress{w: w}, terminal: isTerminal(w), verb: verb, of: of}
-}
-
-func (c *count) add() {
-	const every = 500
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.done++
-	text := fmt.Sprintf("%s %d of %d buildings", c.verb, c.done, c.of)
-	switch {
-	case c.terminal && time.Since(c.line.shown) >= progressEvery:
-		c.line.shown = time.Now()
-		c.line.line(text)
-	case !c.terminal && c.done%every == 0:
-		fmt.Fprintf(c.line.w, "knxfleet: %s\n", text)
-	}
-}
-
-func (c *count) end() {
-	if c.terminal {
-		c.line.line("")
-	}
 }

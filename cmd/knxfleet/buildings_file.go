@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	yamlv2 "go.yaml.in/yaml/v2"
@@ -44,14 +45,18 @@ func parseBuildings(text []byte) ([]*knxfleetv1.Building, error) {
 		case value == nil:
 			continue // nothing but comments
 		}
-		items, err := toJSON(value)
+		err := checkNames(value)
+		var items []json.RawMessage
+		if err == nil {
+			items, err = toJSON(value)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", document, err)
 		}
 		for _, item := range items {
-			b := &knxfleetv1.Building{}
-			if err := protojson.Unmarshal(item, b); err != nil {
-				return nil, fmt.Errorf("document %d%s: %s", document, named(item), withoutKeys(position.ReplaceAllString(err.Error(), "")))
+			b, err := readBuilding(item)
+			if err != nil {
+				return nil, fmt.Errorf("document %d%s: %w", document, named(item), err)
 			}
 			if b.GetId() == "" {
 				return nil, fmt.Errorf("document %d: a building has no id", document)
@@ -65,9 +70,45 @@ func parseBuildings(text []byte) ([]*knxfleetv1.Building, error) {
 	}
 }
 
+// readBuilding reads one building as it stands in a file.
+func readBuilding(item json.RawMessage) (*knxfleetv1.Building, error) {
+	b := &knxfleetv1.Building{}
+	if err := checkTypes(b.ProtoReflect().Descriptor(), item); err != nil {
+		return nil, errors.New(withoutKeys(err.Error()))
+	}
+	if err := protojson.Unmarshal(item, b); err != nil {
+		return nil, errors.New(withoutKeys(position.ReplaceAllString(err.Error(), "")))
+	}
+	if found := outputOnly(b); len(found) > 0 {
+		return nil, fmt.Errorf("only the gateway sets %s; remove that from the file (`buildings export` writes files without it)", strings.Join(found, ", "))
+	}
+	return b, nil
+}
+
+// outputOnly names what is set in a building and no file may set. The etag and
+// tunnel.hasPresharedKey are not among it: apply compares them with the building.
+func outputOnly(b *knxfleetv1.Building) []string {
+	var found []string
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"generation", b.GetGeneration() != 0},
+		{"createdAt", b.GetCreatedAt() != nil},
+		{"updatedAt", b.GetUpdatedAt() != nil},
+		{"status", b.GetStatus() != nil},
+		{"tunnel.publicKey", b.GetTunnel().GetPublicKey() != ""},
+	} {
+		if field.set {
+			found = append(found, field.name)
+		}
+	}
+	return found
+}
+
 // position is where protojson found an error, in a text that nobody has seen. It
 // writes its spaces in several ways on purpose.
-var position = regexp.MustCompile(`^proto:[\s\x{a0}]*\(line \d+:\d+\):\s*`)
+var position = regexp.MustCompile(`^proto:[\s\x{a0}]*(syntax error[\s\x{a0}]*)?\(line \d+:\d+\):\s*`)
 
 // toJSON turns a document into the JSON of each of its buildings.
 func toJSON(document any) ([]json.RawMessage, error) {
@@ -119,6 +160,27 @@ func declared(b *knxfleetv1.Building) *knxfleetv1.Building {
 	return d
 }
 
+// forFile is what a building declares, and whether it has a preshared key: so apply
+// can tell when that is missing.
+func forFile(b *knxfleetv1.Building) *knxfleetv1.Building {
+	d := declared(b)
+	if b.GetTunnel().GetHasPresharedKey() {
+		d.Tunnel.HasPresharedKey = true
+	}
+	return d
+}
+
+const exportHeader = `# %d buildings, for knxfleet buildings apply. Keys are never given out: a gateway that
+# has a building keeps its keys. One that has not (another gateway, or this one after the
+# building was deleted) makes a new private key; apply prints its public half, which the
+# building's router must learn.
+`
+
+const presharedNote = `# This building has a preshared key, which is not in this file. Where the building is made
+# anew, give it (tunnel.presharedKey, 32 bytes in base64), or remove it from the router and
+# hasPresharedKey from here; else the router does not answer.
+`
+
 type buildingsExportCmd struct {
 	client
 
@@ -133,15 +195,24 @@ func (c *buildingsExportCmd) Run(ctx context.Context, s *streams) error {
 		if err != nil {
 			return err
 		}
+		var preshared []string
+		for _, b := range all {
+			if b.GetTunnel().GetHasPresharedKey() {
+				preshared = append(preshared, b.GetId())
+			}
+		}
+		if len(preshared) > 0 {
+			fmt.Fprintf(s.err, "knxfleet: %s: the preshared key is not given out; keep it elsewhere, for a gateway that has to make the building anew\n", firstOf(preshared))
+		}
 		if c.json() {
 			for _, b := range all {
-				if err := printJSON(s.out, declared(b)); err != nil {
+				if err := printJSON(s.out, forFile(b)); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
-		if _, err := fmt.Fprintf(s.out, "# %d buildings, for knxfleet buildings apply. Keys are never given out: a gateway that\n# has a building keeps its keys, another one makes a new private key.\n", len(all)); err != nil {
+		if _, err := fmt.Fprintf(s.out, exportHeader, len(all)); err != nil {
 			return err
 		}
 		for _, b := range all {
@@ -175,13 +246,14 @@ func (c *buildingsExportCmd) fetch(ctx context.Context, buildings knxfleetv1.Bui
 	return all, nil
 }
 
-// buildingYAML is what a building declares, the id first.
+// buildingYAML is what a building declares, the id first, and a comment on the key that
+// it does not tell.
 func buildingYAML(b *knxfleetv1.Building) ([]byte, error) {
 	id, err := yaml.Marshal(map[string]string{"id": b.GetId()})
 	if err != nil {
 		return nil, err
 	}
-	rest := declared(b)
+	rest := forFile(b)
 	rest.Id = ""
 	text, err := protojson.Marshal(rest)
 	if err != nil {
@@ -190,5 +262,9 @@ func buildingYAML(b *knxfleetv1.Building) ([]byte, error) {
 	if text, err = yaml.JSONToYAML(text); err != nil {
 		return nil, err
 	}
-	return append(id, text...), nil
+	note := ""
+	if rest.GetTunnel().GetHasPresharedKey() {
+		note = presharedNote
+	}
+	return slices.Concat([]byte(note), id, text), nil
 }

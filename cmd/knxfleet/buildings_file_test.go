@@ -29,7 +29,7 @@ func TestBuildingsReadBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		text.WriteString("---\n" + string(document))
-		want = append(want, declared(b))
+		want = append(want, forFile(b))
 	}
 	if strings.Contains(text.String(), "secret") {
 		t.Error("a secret is in the file")

@@ -39,7 +39,7 @@ type buildingsPeerConfigCmd struct {
 	Endpoint         string `help:"Where the router reaches the gateway; the gateway's own --tunnel-endpoint unless given." placeholder:"HOST:PORT"`
 	RouterPrivateKey string `help:"File with the router's private key, to be written into the configuration; - for standard input." placeholder:"FILE"`
 	PresharedKey     string `help:"File with the preshared key, to be written into the configuration; - for standard input." placeholder:"FILE"`
-	QR               bool   `name:"qr" help:"Show a QR code too; for wg-quick and fritzbox."`
+	QR               bool   `name:"qr" help:"Show a QR code too; for wg-quick and fritzbox, with --router-private-key."`
 }
 
 // Run prints the configuration, and what is left to do on standard error.
@@ -48,6 +48,9 @@ func (c *buildingsPeerConfigCmd) Run(ctx context.Context, s *streams) error {
 	request := &knxfleetv1.GetPeerConfigRequest{Id: c.ID, Format: knxfleetv1.PeerConfigFormat(format), Endpoint: c.Endpoint}
 	if c.QR && c.Format != "wg-quick" && c.Format != "fritzbox" {
 		return usagef("--qr: a QR code is read as a WireGuard file; want --format wg-quick or fritzbox")
+	}
+	if c.QR && c.RouterPrivateKey == "" {
+		return usagef("--qr: no WireGuard app takes a code without a private key, and the gateway does not have the router's; give it with --router-private-key FILE")
 	}
 	var err error
 	if c.RouterPrivateKey != "" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,7 +30,12 @@ func (c *buildingsWatchCmd) Run(ctx context.Context, s *streams) error {
 	ctx, cancel := lasting(ctx, c.For)
 	defer cancel()
 	request := &knxfleetv1.WatchBuildingsRequest{Buildings: c.IDs, LabelSelector: c.Selector}
-	told := &toldBuildings{show: func(change *knxfleetv1.BuildingChange) error { return c.print(s.out, change) }}
+	printer := changePrinter{w: s.out, last: make(map[string]*knxfleetv1.Building)}
+	show := printer.print
+	if c.json() {
+		show = func(change *knxfleetv1.BuildingChange) error { return printJSON(s.out, change) }
+	}
+	told := &toldBuildings{show: show}
 	return c.withBuildings(func(buildings knxfleetv1.BuildingServiceClient) error {
 		for {
 			begun, err := c.follow(ctx, buildings, request, told)
@@ -118,17 +124,53 @@ func (b *toldBuildings) take(response *knxfleetv1.WatchBuildingsResponse) error 
 	return nil
 }
 
-func (c *buildingsWatchCmd) print(w io.Writer, change *knxfleetv1.BuildingChange) error {
-	if c.json() {
-		return printJSON(w, change)
-	}
+// changePrinter prints what a person sees of changes: lines in the order of their times,
+// and none that repeats what stands there already.
+type changePrinter struct {
+	w    io.Writer
+	last map[string]*knxfleetv1.Building // as printed last, by id
+}
+
+func (p *changePrinter) print(change *knxfleetv1.BuildingChange) error {
 	b := change.GetBuilding()
+	before := p.last[b.GetId()]
 	if change.GetKind() == knxfleetv1.BuildingChange_KIND_DELETED {
-		_, err := fmt.Fprintf(w, "%s  %-20s  DELETED\n", time.Now().Format(clockFormat), b.GetId())
-		return err
+		delete(p.last, b.GetId())
+		return p.line(b.GetId(), "DELETED")
 	}
-	status := b.GetStatus()
-	_, err := fmt.Fprintf(w, "%s  %-20s  %-11s  %s  %s\n", status.GetSince().AsTime().Local().Format(clockFormat),
-		b.GetId(), shortState(status.GetState()), status.GetReason(), status.GetMessage())
+	p.last[b.GetId()] = b
+	if before != nil && before.GetGeneration() != b.GetGeneration() {
+		if err := p.line(b.GetId(), "CHANGED      "+changedFields(before, b)); err != nil {
+			return err
+		}
+	}
+	was, is := before.GetStatus(), b.GetStatus()
+	if before != nil && was.GetState() == is.GetState() && was.GetReason() == is.GetReason() && was.GetMessage() == is.GetMessage() {
+		return nil
+	}
+	text := fmt.Sprintf("%-11s  %s  %s", shortState(is.GetState()), is.GetReason(), is.GetMessage())
+	if before == nil && is.GetSince() != nil {
+		text += fmt.Sprintf("  (since %s)", is.GetSince().AsTime().Local().Format(time.DateTime))
+	}
+	return p.line(b.GetId(), text)
+}
+
+// line prints a line with the time of now: that of the change, as far as a person cares,
+// and never before that of the line above.
+func (p *changePrinter) line(id, text string) error {
+	_, err := fmt.Fprintf(p.w, "%s  %-20s  %s\n", time.Now().Format(clockFormat), id, text)
 	return err
+}
+
+// changedFields names what of a building's configuration is different.
+func changedFields(before, after *knxfleetv1.Building) string {
+	changes := diff(fields(before, true), fields(after, true))
+	if len(changes) == 0 {
+		return "tunnel.presharedKey" // the one change that does not show
+	}
+	names := make([]string, len(changes))
+	for i, change := range changes {
+		names[i] = change.Field
+	}
+	return strings.Join(names, ", ")
 }

@@ -31,7 +31,7 @@ import (
 
 // TestScripts runs the scripts of testdata/script, which use the binary as people
 // do. Each has a free address for a gateway in its environment, an empty data
-// directory to be, and hq.conf, a router's file with new keys.
+// directory to be, hq.conf, a router's file with new keys, and router.key, the router's own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -50,6 +50,9 @@ func TestScripts(t *testing.T) {
 			"no-secret":  noSecret,
 			"no-key-of":  noKeyOf,
 			"wait-other": waitOther,
+			"same-key":   sameKey,
+			"edited":     edited,
+			"told-truth": toldTruth,
 		},
 	})
 }
@@ -79,6 +82,10 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("PUBLIC", private.Public().String())
 	env.Setenv("PSK", psk)
 	env.Setenv("ROUTER", router.LocalAddr().String())
+	routerKey := tunnel.GeneratePrivateKey()
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "router.key"), []byte(routerKey.Base64()), 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "hq.conf"), fmt.Appendf(nil, `[Interface]
 PrivateKey = %s
 Address = 192.168.178.201/24
@@ -89,7 +96,7 @@ PublicKey = %s
 PresharedKey = %s
 AllowedIPs = 192.168.178.0/24
 Endpoint = %s
-`, private.Base64(), tunnel.GeneratePrivateKey().Public(), psk, router.LocalAddr()), 0o600)
+`, private.Base64(), routerKey.Public(), psk, router.LocalAddr()), 0o600)
 }
 
 // freeAddress finds a port that nobody listens on and no other test of this process got,
@@ -306,4 +313,63 @@ func waitOther(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return nil
 	})
+}
+
+// publicKey is how a building's public key stands in JSON.
+var publicKey = regexp.MustCompile(`"publicKey": ?"([^"]{44})"`)
+
+// same-key FILE... checks that the files of JSON tell one and the same public key.
+func sameKey(ts *testscript.TestScript, _ bool, args []string) {
+	first := ""
+	for _, name := range args {
+		found := publicKey.FindStringSubmatch(ts.ReadFile(name))
+		if found == nil || first != "" && found[1] != first {
+			ts.Fatalf("%s tells the key %q, want one, and %q", name, found, first)
+		}
+		first = found[1]
+	}
+}
+
+// edited FROM TO writes a building without what only the gateway sets, and with another
+// name: as a person edits what get printed, and leaves the etag in it.
+func edited(ts *testscript.TestScript, _ bool, args []string) {
+	var building map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &building))
+	for _, name := range []string{"generation", "createdAt", "updatedAt", "status"} {
+		delete(building, name)
+	}
+	delete(building["tunnel"].(map[string]any), "publicKey")
+	building["displayName"] = "Other"
+	text, err := json.Marshal(building)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
+}
+
+// told-truth OUT ERR ALL checks what an apply told that was to create ALL buildings, and was
+// interrupted: the gateway has each that it named, and no other, and the rest was not
+// attempted.
+func toldTruth(ts *testscript.TestScript, _ bool, args []string) {
+	out, told, all := ts.ReadFile(args[0]), ts.ReadFile(args[1]), args[2]
+	created := regexp.MustCompile(`(?m)^create\t(\S+)\t`).FindAllStringSubmatch(out, -1)
+	summary := regexp.MustCompile(`(\d+) created, .* (\d+) not attempted`).FindStringSubmatch(told)
+	if len(summary) != 3 || summary[1] != strconv.Itoa(len(created)) {
+		ts.Fatalf("%d created, the summary is %q", len(created), summary)
+	}
+	if rest, err := strconv.Atoi(summary[2]); err != nil || strconv.Itoa(rest+len(created)) != all {
+		ts.Fatalf("%s not attempted and %d created are not %s", summary[2], len(created), all)
+	}
+	ts.Check(ts.Exec("knxfleet", "buildings", "list"))
+	there := make(map[string]bool)
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		id, _, _ := strings.Cut(line, "\t")
+		there[id] = true
+	}
+	if len(there) != len(created) {
+		ts.Fatalf("%d are there, %d were told", len(there), len(created))
+	}
+	for _, c := range created {
+		if !there[c[1]] {
+			ts.Fatalf("%s is not there", c[1])
+		}
+	}
 }

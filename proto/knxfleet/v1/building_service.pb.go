@@ -439,7 +439,10 @@ type UpdateBuildingRequest struct {
 	// The building: its id, the fields to change, and the etag if it is to be
 	// checked. Required.
 	Building *Building `protobuf:"bytes,1,opt,name=building,proto3" json:"building,omitempty"`
-	// The fields to change, such as "displayName,tunnel.endpoint". Each named
+	// The fields to change, such as display_name and tunnel.endpoint, or in the
+	// names of JSON displayName. In REST: updateMask=displayName,tunnel.endpoint
+	// in the query. In a JSON form of this message: "displayName,tunnel.endpoint";
+	// from grpcurl: {"paths": ["display_name", "tunnel.endpoint"]}. Each named
 	// field takes the given value, also an empty one; "labels" replaces them all;
 	// "tunnel" replaces the tunnel but keeps keys that are not given. Naming id
 	// or an output-only field is INVALID_ARGUMENT. Default: empty, all fields that

@@ -51,6 +51,10 @@ const (
 // INVALID_ARGUMENT when a field is missing or out of range. Further errors
 // stand at each method. An error means that nothing was changed.
 //
+// REST, of all services: a field that a call does not have is INVALID_ARGUMENT,
+// in the body and in the query. Parameters stand in the query of GET, DELETE and
+// PATCH, in names of JSON or of this contract; a POST has all in its body.
+//
 // Label selectors, of all services: a comma separated list of "key=value",
 // "key!=value", "key in (a,b)", "key notin (a,b)", "key" and "!key", all of
 // which must hold; empty selects every building.
@@ -278,6 +282,10 @@ func (c *buildingServiceClient) GetPeerConfig(ctx context.Context, in *GetPeerCo
 // answers NOT_FOUND with reason BUILDING_NOT_FOUND when there is none, and
 // INVALID_ARGUMENT when a field is missing or out of range. Further errors
 // stand at each method. An error means that nothing was changed.
+//
+// REST, of all services: a field that a call does not have is INVALID_ARGUMENT,
+// in the body and in the query. Parameters stand in the query of GET, DELETE and
+// PATCH, in names of JSON or of this contract; a POST has all in its body.
 //
 // Label selectors, of all services: a comma separated list of "key=value",
 // "key!=value", "key in (a,b)", "key notin (a,b)", "key" and "!key", all of
