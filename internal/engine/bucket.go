@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -94,10 +95,12 @@ func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
 		case err == nil:
 			kv, err = reconfigure(ctx, e.js, kv, cfg)
 		case !errors.Is(err, jetstream.ErrBucketNotFound):
-		case slices.Contains(known.Buckets, cfg.Bucket):
+		case slices.Contains(known.Buckets, cfg.Bucket) && !e.neverUsed(cfg.Bucket):
 			return nil, fmt.Errorf("bucket %s was here and cannot be recovered (see the log): restore the directory from a backup; nothing was changed", cfg.Bucket)
 		default:
-			kv, err = e.js.CreateKeyValue(ctx, cfg)
+			if err = e.host.place(streamOf(cfg.Bucket)); err == nil {
+				kv, err = e.js.CreateKeyValue(ctx, cfg)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open bucket %s: %w", cfg.Bucket, err)
@@ -133,6 +136,12 @@ func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
 		MaxBytes:     tablesMaxBytes,
 	})
 	return err
+}
+
+// neverUsed reports that a bucket that is gone had nothing in it: earlier versions could
+// lose one on a full disk. Only of the tables, which nothing else counts on.
+func (e *Engine) neverUsed(bucket string) bool {
+	return bucket == tablesBucket && e.marks.unused(bucket) && !exists(filepath.Join(e.dir, streamsDir, streamOf(bucket)))
 }
 
 // reconfigure brings an existing bucket to what this version wants of it. One
@@ -204,7 +213,9 @@ func (b *Bucket) write(ctx context.Context, verb, key string, do func(context.Co
 }
 
 // stream is the server's name of the bucket.
-func (b *Bucket) stream() string { return "KV_" + b.name }
+func (b *Bucket) stream() string { return streamOf(b.name) }
+
+func streamOf(bucket string) string { return "KV_" + bucket }
 
 // failure turns the client library's error into one of ours. ctx is the
 // caller's.

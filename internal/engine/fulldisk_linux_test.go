@@ -43,6 +43,9 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	noError(t, err)
 	t.Run("full", func(t *testing.T) { fullDisk(t, filepath.Join(disk, "full")) })
 	t.Run("read-only", func(t *testing.T) { readOnlyDisk(t, disk, filepath.Join(disk, "ro")) })
+	for _, stream := range []string{"KV_reg", "KV_fleet", "KV_ga", "TG"} {
+		t.Run("start "+stream, func(t *testing.T) { startOnFullDisk(t, filepath.Join(disk, stream), stream) })
+	}
 }
 
 // fillDisk takes what is left of a disk, until the function that it returns is called.
@@ -116,6 +119,58 @@ func fullDisk(t *testing.T, dir string) {
 			t.Errorf("%s: the journal has %d records", when, len(got))
 		}
 	}
+}
+
+// A start that finds no room refuses, and one that finds room afterwards has everything.
+//
+//nolint:thelper // is the test
+func startOnFullDisk(t *testing.T, dir, stream string) {
+	ctx := t.Context()
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "first"), Keys: newKeys(t)}
+	e := openWith(t, cfg)
+	// Only the tables are empty, so that the server begins a new file for them.
+	put(t, e.Registry(), "b.hq", "x")
+	put(t, e.Registry(), "b.last", "x")
+	put(t, e.Fleet(), "c.hq", "x")
+	put(t, e.Fleet(), "c.last", "x")
+	appendAll(t, e.Journal(), "hq", numbers(3)...)
+	noError(t, e.Close())
+	noError(t, os.CopyFS(dir, os.DirFS(cfg.Dir)))
+	cfg.Dir = dir
+	msgs := filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
+	switch stream {
+	case "TG": // as if all that was in it had come of age
+		noError(t, os.Remove(filepath.Join(msgs, "index.db")))
+		noError(t, os.Remove(filepath.Join(msgs, "1.key")))
+		noError(t, os.Truncate(filepath.Join(msgs, "1.blk"), 0))
+	case "KV_ga":
+		noError(t, os.Remove(filepath.Join(msgs, "index.db"))) // a killed process has not written it
+	default:
+		// The end of the last record is lost: the server begins a new file for the others too.
+		last := filepath.Join(msgs, "1.blk")
+		info, err := os.Stat(last)
+		noError(t, err)
+		noError(t, os.Truncate(last, info.Size()-10))
+	}
+	empty := fillDisk(t, dir)
+	for range 3 {
+		if _, err := Open(ctx, cfg); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "KiB are wanted") {
+			t.Errorf("open on a full disk: %v", err)
+		}
+	}
+	empty()
+	cfg.AcceptLoss = stream == "KV_reg" || stream == "KV_fleet"
+	e = openWith(t, cfg)
+	for b, key := range map[*Bucket]string{e.Registry(): "b.hq", e.Fleet(): "c.hq"} {
+		if got, err := b.Get(ctx, key); err != nil || string(got.Value) != "x" {
+			t.Errorf("afterwards: %s is %q, %v", key, got.Value, err)
+		}
+	}
+	put(t, e.Tables(), "hq", "x")
+	if got := read(t, e.Journal(), Query{}); len(got) < 3 && stream != "TG" {
+		t.Errorf("afterwards the journal has %q", got)
+	}
+	noError(t, e.Close())
 }
 
 //nolint:thelper // is the test

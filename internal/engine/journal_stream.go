@@ -123,6 +123,9 @@ func (e *Engine) openStream(ctx context.Context, limits Limits) (loss string, er
 		loss = "it could not be recovered and begins anew"
 	}
 	e.marks.reset(journalStream, 0)
+	if err := e.host.place(journalStream); err != nil {
+		return "", err
+	}
 	_, err = e.js.CreateStream(ctx, limits.or(defaultLimits).stream())
 	return loss, err
 }

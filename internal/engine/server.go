@@ -30,6 +30,10 @@ type host struct {
 	// inClear: what is stored is not encrypted yet, and the server does that.
 	inClear bool
 	log     zerolog.Logger
+	// linked: the running server works on a view.
+	linked bool
+	// shown are the streams that the running server was started with, by links.
+	shown []string
 
 	mu      sync.Mutex
 	current *server.Server // nil while none runs
@@ -60,13 +64,17 @@ func (h *host) start(ctx context.Context) error {
 			return err
 		}
 	}
+	storeDir, err := h.show()
+	if err != nil {
+		return err
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "knxfleet",
 		DontListen:             true,
 		NoSigs:                 true,
 		JetStream:              true,
 		DisableJetStreamBanner: true,
-		StoreDir:               h.dir,
+		StoreDir:               storeDir,
 		JetStreamMaxStore:      maxStore,
 		JetStreamKey:           h.key,
 		JetStreamCipher:        server.AES,
@@ -92,6 +100,9 @@ func (h *host) start(ctx context.Context) error {
 		err = bridge.fatalError()
 		if err == nil && !s.JetStreamEnabled() {
 			err = errors.New("the store did not start")
+		}
+		if err == nil {
+			err = h.whole()
 		}
 	case <-ctx.Done():
 		err = fmt.Errorf("start the store: %w", ctx.Err())
