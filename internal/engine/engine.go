@@ -90,6 +90,11 @@ func openLocked(ctx context.Context, cfg Config, dir string, lock *flock.Flock) 
 	}
 	e := &Engine{dir: dir, log: cfg.Log, lock: lock}
 	if err := e.start(ctx, cfg); err != nil {
+		if e.host != nil && !errors.Is(err, ErrNoSpace) && ctx.Err() == nil {
+			if full := e.host.noRoom(); full != nil {
+				err = fmt.Errorf("%w; %w", err, full)
+			}
+		}
 		// Close can only repeat that the start failed.
 		_ = e.Close()
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)

@@ -131,12 +131,12 @@ func (h *host) stop() {
 	}
 }
 
-// broken tells what keeps the server from storing, as far as it says so itself:
-// after a write error a stream takes nothing any more, and does not answer.
-func (h *host) broken() error {
+// broken tells what keeps the server from storing, as far as it says so itself, and which
+// streams that is in: after a write error a stream takes nothing any more, and does not answer.
+func (h *host) broken() (streams []string, cause error) {
 	s := h.server()
 	if s == nil {
-		return errNotRunning
+		return nil, errNotRunning
 	}
 	return storeErrors(s.Healthz(&server.HealthzOptions{Details: true}).Errors)
 }
@@ -144,14 +144,18 @@ func (h *host) broken() error {
 // storeErrors are those that are about storing. The server also calls itself unhealthy
 // when it could not accept a connection within a moment, which on a busy machine says
 // nothing but that: it is reached in this process, without a listener.
-func storeErrors(health []server.HealthzError) error {
+func storeErrors(health []server.HealthzError) (streams []string, cause error) {
 	var all []error
 	for _, e := range health {
-		if e.Type != server.HealthzErrorConn {
-			all = append(all, errors.New(e.Error))
+		if e.Type == server.HealthzErrorConn {
+			continue
+		}
+		all = append(all, errors.New(e.Error))
+		if e.Stream != "" {
+			streams = append(streams, e.Stream)
 		}
 	}
-	return errors.Join(all...)
+	return streams, errors.Join(all...)
 }
 
 // connect opens the in-process connection. The channel is closed once the

@@ -132,7 +132,7 @@ func encryptStore(ctx context.Context, dir, key string, log zerolog.Logger) erro
 	if err := h.start(ctx); err != nil {
 		return fmt.Errorf("encrypt the store: %w", err)
 	}
-	err = h.broken()
+	_, err = h.broken()
 	h.stop()
 	if err != nil {
 		return fmt.Errorf("encrypt the store: %w; nothing was changed", err)

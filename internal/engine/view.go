@@ -34,7 +34,7 @@ func (h *host) show() (string, error) {
 	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EPERM):
 		h.linked = false
 		h.log.Warn().Err(err).Str("dir", h.dir).Msg("the disk of the data directory takes no symbolic links, which guard the store when there is no room")
-		return h.dir, errors.Join(os.RemoveAll(view), h.full(writeProbe(h.dir)))
+		return h.dir, errors.Join(os.RemoveAll(view), h.noRoom())
 	case err != nil:
 		return "", h.full(err)
 	}
@@ -123,15 +123,23 @@ func (h *host) whole() error {
 	for _, stream := range h.shown {
 		_, err := os.Lstat(filepath.Join(h.dir, viewDir, streamsDir, stream))
 		if errors.Is(err, fs.ErrNotExist) {
-			return h.full(writeProbe(h.dir))
+			return h.noRoom()
 		}
+	}
+	return nil
+}
+
+// noRoom fails when the disk has no room for what a start may have to write.
+func (h *host) noRoom() error {
+	if err := writeProbe(h.dir); noSpace(err) {
+		return h.full(err)
 	}
 	return nil
 }
 
 // full says how much room is wanted when an error is about that.
 func (h *host) full(err error) error {
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if !noSpace(err) {
 		return err
 	}
 	space, _ := freeSpace(h.dir) // without it the rest is said all the same
