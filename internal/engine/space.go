@@ -129,7 +129,7 @@ func (e *Engine) keep(ctx context.Context) {
 		}
 		full := writeProbe(e.dir)
 		if noSpace(full) {
-			e.holdWrites(broken, fmt.Errorf("the disk of %s is full: make room: %w", e.dir, full))
+			e.holdWrites(broken, fmt.Errorf("the disk of %s is full: make room", e.dir))
 		}
 		if !told {
 			told = true

@@ -143,6 +143,7 @@ func (h *host) full(err error) error {
 		return err
 	}
 	space, _ := freeSpace(h.dir) // without it the rest is said all the same
-	return fmt.Errorf("%w: %d KiB are free on the disk of %s, and %d KiB are wanted to start: make room and start again; nothing was lost (%w)",
-		ErrNoSpace, space.Free>>10, h.dir, probeSize>>10, err)
+	cause, _ := errors.AsType[syscall.Errno](err)
+	return fmt.Errorf("%w: %d KiB are free on the disk of %s, and up to %d KiB are wanted to start (%w): make room and start again; nothing was lost",
+		ErrNoSpace, space.Free>>10, h.dir, probeSize>>10, cause)
 }
