@@ -29,6 +29,7 @@ type host struct {
 	key string
 	// inClear: what is stored is not encrypted yet, and the server does that.
 	inClear bool
+	symlink func(to, link string) error
 	log     zerolog.Logger
 	// linked: the running server works on a view.
 	linked bool

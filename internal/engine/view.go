@@ -30,7 +30,7 @@ func (h *host) show() (string, error) {
 	if err := os.MkdirAll(links, 0o700); err != nil {
 		return "", h.full(err)
 	}
-	switch err := tryLink(view); {
+	switch err := h.tryLink(view); {
 	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EPERM):
 		h.linked = false
 		h.log.Warn().Err(err).Str("dir", h.dir).Msg("the disk of the data directory takes no symbolic links, which guard the store when there is no room")
@@ -56,9 +56,9 @@ func (h *host) show() (string, error) {
 }
 
 // tryLink tells whether a folder takes links.
-func tryLink(dir string) error {
+func (h *host) tryLink(dir string) error {
 	link := filepath.Join(dir, "probe.tmp")
-	if err := os.Symlink(".", link); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := h.symlink(".", link); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return os.Remove(link)
@@ -84,7 +84,7 @@ func (h *host) clear(links string) error {
 }
 
 func (h *host) link(stream string) error {
-	err := os.Symlink(filepath.Join(viewLink, streamsDir, stream), filepath.Join(h.dir, viewDir, streamsDir, stream))
+	err := h.symlink(filepath.Join(viewLink, streamsDir, stream), filepath.Join(h.dir, viewDir, streamsDir, stream))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -66,6 +67,32 @@ func TestCopyThatFollowedTheLinks(t *testing.T) {
 		}
 		put(t, e.Registry(), "b.hq", "new")
 		put(t, e.Registry(), "b.hq", "old")
+		noError(t, e.Close())
+	}
+}
+
+// A disk without symbolic links holds a store too, and one that comes from there or goes
+// there.
+func TestDiskWithoutLinks(t *testing.T) {
+	dir, keys := t.TempDir(), newKeys(t)
+	without := Config{Dir: dir, Keys: keys, symlink: func(string, string) error {
+		return &os.LinkError{Op: "symlink", Err: syscall.EPERM}
+	}}
+	for i, cfg := range []Config{without, without, {Dir: dir, Keys: keys}, without} {
+		e := openWith(t, cfg)
+		if i == 0 {
+			put(t, e.Registry(), "b.hq", "x")
+			put(t, e.Tables(), "hq", "x")
+		}
+		for b, key := range map[*Bucket]string{e.Registry(): "b.hq", e.Tables(): "hq"} {
+			if got, err := b.Get(t.Context(), key); err != nil || string(got.Value) != "x" {
+				t.Errorf("start %d: %s is %q, %v", i, key, got.Value, err)
+			}
+		}
+		appendAll(t, e.Journal(), "hq", numbers(1)...)
+		if got := read(t, e.Journal(), Query{}); len(got) != i+1 {
+			t.Errorf("start %d: the journal has %q", i, got)
+		}
 		noError(t, e.Close())
 	}
 }
