@@ -118,6 +118,10 @@ type engineRestoreCmd struct {
 // Run restores the backup. The keyset that sealed its secrets must be in its
 // place.
 func (c *engineRestoreCmd) Run(ctx context.Context, s *streams) error {
+	// The backup may be older than the last rotation.
+	if err := keyset.Unsettle(c.DataDir); err != nil {
+		return err
+	}
 	summary, err := engine.Restore(ctx, engineConfig(c.DataDir, c.keysetFlags, zerolog.Nop()), c.File, c.Replace)
 	if errors.Is(err, engine.ErrNotEmpty) {
 		return usageError{fmt.Errorf("%w (--replace drops them)", err)}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/knxfleet/knxfleet/internal/engine"
 	"github.com/knxfleet/knxfleet/internal/keyset"
 )
 
@@ -59,21 +60,61 @@ func (c *keysetListCmd) Run(s *streams) error {
 
 type keysetRotateCmd struct{ keysetFile }
 
+// settledMessage is what the gateway logs, with the key's id.
+const settledMessage = "all secrets are sealed with the keyset's primary key"
+
 // Run adds a key.
 func (c *keysetRotateCmd) Run(s *streams) error {
 	all, err := keyset.Rotate(c.File)
+	for _, k := range all {
+		if k.Primary {
+			fmt.Fprintf(s.err, "knxfleet: a gateway that runs seals everything anew now; before keyset retire, wait until it has logged %q with primary=%d\n", settledMessage, k.ID)
+		}
+	}
 	return c.print(s.out, all, err)
 }
 
-type keysetRetireCmd struct{ keysetFile }
+type keysetRetireCmd struct {
+	keysetFile
 
-// Run removes the old keys.
+	DataDir string `help:"Data directory of the gateway that the keyset belongs to; the file's own folder unless given." placeholder:"DIR"`
+	Force   bool   `help:"Remove the keys without a look at the data directory, once its gateway has logged that all secrets are sealed with the newest."`
+}
+
+// Run removes the old keys, unless something may still be sealed with them.
 func (c *keysetRetireCmd) Run(s *streams) error {
-	all, kept, err := keyset.Retire(c.File)
+	check := c.check
+	if c.Force {
+		check = nil
+	}
+	all, kept, err := keyset.Retire(c.File, check)
 	if err == nil && kept != "" {
 		fmt.Fprintf(s.err, "knxfleet: the keyset as it was is in %s; older backups need it\n", kept)
 	}
 	return c.print(s.out, all, err)
+}
+
+// check refuses unless the gateway has noted that the primary key alone is needed.
+func (c *keysetRetireCmd) check(primary uint32) error {
+	dir := c.DataDir
+	if target, err := filepath.EvalSymlinks(c.File); dir == "" && err == nil && engine.Exists(filepath.Dir(target)) {
+		dir = filepath.Dir(target)
+	}
+	wait := fmt.Sprintf("the gateway has logged %q with primary=%d", settledMessage, primary)
+	switch {
+	case dir == "":
+		return usagef("it cannot be seen what is sealed with which key: name the gateway's --data-dir; or, where that cannot be reached, wait until %s, and add --force", wait)
+	case !engine.Exists(dir):
+		return usagef("--data-dir %s: there is no store", dir)
+	}
+	settled, err := keyset.SettledWith(dir)
+	if err != nil {
+		return err
+	}
+	if settled != primary {
+		return fmt.Errorf("something in %s may still be sealed with an older key: let the gateway run until %s, some 25 s after keyset rotate, and try again", dir, wait)
+	}
+	return nil
 }
 
 func (c keysetFile) print(w io.Writer, all []keyset.Key, err error) error {

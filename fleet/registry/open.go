@@ -100,5 +100,5 @@ func verify(ctx context.Context, bucket *engine.Bucket, keys *keyset.Keyset, che
 	if err == nil && string(text) == checkText {
 		return nil
 	}
-	return fmt.Errorf("the registry's secrets were sealed with another keyset than %s: put back the keyset file that this data directory was used with; nothing was changed", keys.Source())
+	return fmt.Errorf("the registry's secrets were sealed with another keyset than %s: put back the keyset file that this data directory was used with%s; nothing was changed", keys.Source(), keys.Hint(check, checkPlace))
 }

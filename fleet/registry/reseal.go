@@ -29,7 +29,7 @@ func (h holder) Opens(ctx context.Context, keys *keyset.Keyset) error {
 		return err
 	}
 	if _, err := keys.Open(check.Value, checkPlace); err != nil {
-		return fmt.Errorf("%s does not open what the registry's secrets are checked with: %w", keys.Source(), err)
+		return fmt.Errorf("%s does not open what the registry's secrets are checked with: %w%s", keys.Source(), err, keys.Hint(check.Value, checkPlace))
 	}
 	entries, err := h.bucket.List(ctx, buildingPrefix)
 	if err != nil {
@@ -76,6 +76,9 @@ func (h holder) Reseal(ctx context.Context, keys *keyset.Keyset) (int, error) {
 	}
 	return resealed, nil
 }
+
+// Settled implements keyset.Holder.
+func (holder) Settled(uint32) error { return nil }
 
 // reseal does one building. One that changes meanwhile is sealed with the primary
 // key by that change, or looked at again in the next pass.

@@ -120,7 +120,7 @@ func TestRotation(t *testing.T) {
 	}
 	want = []Building{changed, want[2]}
 
-	if all, _, err := keyset.Retire(path); err != nil || len(all) != 1 {
+	if all, _, err := keyset.Retire(path, nil); err != nil || len(all) != 1 {
 		t.Fatalf("retire: %v, %v", all, err)
 	}
 	if err := e.Close(); err != nil {
@@ -174,7 +174,7 @@ func TestWrongKeysetIsNotTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := keyset.Retire(path); err != nil {
+	if _, _, err := keyset.Retire(path, nil); err != nil {
 		t.Fatal(err)
 	}
 	early, err := os.ReadFile(path)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,11 +70,27 @@ type Bucket struct {
 	name  string
 	kv    jetstream.KeyValue
 	marks *marks
-	log   zerolog.Logger
+	guard *guard
+	// stalled ends when the store has stopped to take writes here because there is no
+	// space at all; then comes another one, when it takes them again.
+	stalled atomic.Pointer[stall]
+	log     zerolog.Logger
 	// closed is closed with the connection.
 	closed <-chan struct{}
 	// resync is resyncInterval; tests shorten it.
 	resync time.Duration
+}
+
+// stall is a context that ends, with its cause, when a stall begins.
+type stall struct {
+	context.Context //nolint:containedctx // is one
+
+	begin context.CancelCauseFunc
+}
+
+func newStall() *stall {
+	ctx, begin := context.WithCancelCause(context.Background())
+	return &stall{ctx, begin}
 }
 
 // Entry is the value of a key at one revision.
@@ -94,15 +112,19 @@ func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
 		case err == nil:
 			kv, err = reconfigure(ctx, e.js, kv, cfg)
 		case !errors.Is(err, jetstream.ErrBucketNotFound):
-		case slices.Contains(known.Buckets, cfg.Bucket):
+		case slices.Contains(known.Buckets, cfg.Bucket) && !e.neverUsed(cfg.Bucket):
 			return nil, fmt.Errorf("bucket %s was here and cannot be recovered (see the log): restore the directory from a backup; nothing was changed", cfg.Bucket)
 		default:
-			kv, err = e.js.CreateKeyValue(ctx, cfg)
+			if err = e.host.place(streamOf(cfg.Bucket)); err == nil {
+				kv, err = e.js.CreateKeyValue(ctx, cfg)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open bucket %s: %w", cfg.Bucket, err)
 		}
-		return &Bucket{name: cfg.Bucket, kv: kv, marks: e.marks, log: e.log, closed: e.disconnected, resync: resyncInterval}, nil
+		b := &Bucket{name: cfg.Bucket, kv: kv, marks: e.marks, guard: e.guard, log: e.log, closed: e.disconnected, resync: resyncInterval}
+		b.stalled.Store(newStall())
+		return b, nil
 	}
 	var err error
 	e.registry, err = open(jetstream.KeyValueConfig{
@@ -133,6 +155,12 @@ func (e *Engine) openBuckets(ctx context.Context, known *manifest) error {
 		MaxBytes:     tablesMaxBytes,
 	})
 	return err
+}
+
+// neverUsed reports that a bucket that is gone had nothing in it: earlier versions could
+// lose one on a full disk. Only of the tables, which nothing else counts on.
+func (e *Engine) neverUsed(bucket string) bool {
+	return bucket == tablesBucket && e.marks.unused(bucket) && !exists(filepath.Join(e.dir, streamsDir, streamOf(bucket)))
 }
 
 // reconfigure brings an existing bucket to what this version wants of it. One
@@ -195,7 +223,17 @@ func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 func (b *Bucket) write(ctx context.Context, verb, key string, do func(context.Context) (uint64, error)) (uint64, error) {
 	opCtx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
+	stalled := b.stalled.Load()
+	defer context.AfterFunc(stalled, cancel)()
 	revision, err := do(opCtx)
+	if err != nil && ctx.Err() == nil && opCtx.Err() != nil {
+		switch full := b.guard.refusal(); {
+		case stalled.Err() != nil:
+			err = fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(stalled))
+		case full != nil:
+			err = fmt.Errorf("%w (%v)", unavailable(ctx, err), full) //nolint:errorlint // it may be stored all the same
+		}
+	}
 	if err != nil {
 		return 0, b.failure(ctx, verb, key, err)
 	}
@@ -204,7 +242,9 @@ func (b *Bucket) write(ctx context.Context, verb, key string, do func(context.Co
 }
 
 // stream is the server's name of the bucket.
-func (b *Bucket) stream() string { return "KV_" + b.name }
+func (b *Bucket) stream() string { return streamOf(b.name) }
+
+func streamOf(bucket string) string { return "KV_" + bucket }
 
 // failure turns the client library's error into one of ours. ctx is the
 // caller's.

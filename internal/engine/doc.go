@@ -24,6 +24,7 @@
 //	restore.pending  a backup whose restore was interrupted; only until it is finished
 //	journal.damaged  files of a journal that could not be recovered
 //	jetstream/       the server's own files
+//	view/            links to them, which the server works on: made at each start
 //
 // The keyset that seals secrets lies beside them (package keyset); the engine
 // is given [Keys] that seal and open, and knows nothing else of it.

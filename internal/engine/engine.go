@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ type Config struct {
 
 	// space tells the free space; tests replace it.
 	space func(dir string) (Space, error)
+	// symlink makes a link; tests replace it.
+	symlink func(to, link string) error
 }
 
 // Engine is an open data directory. Its methods are safe for concurrent use.
@@ -88,8 +91,16 @@ func openLocked(ctx context.Context, cfg Config, dir string, lock *flock.Flock) 
 	if cfg.space == nil {
 		cfg.space = freeSpace
 	}
+	if cfg.symlink == nil {
+		cfg.symlink = os.Symlink
+	}
 	e := &Engine{dir: dir, log: cfg.Log, lock: lock}
 	if err := e.start(ctx, cfg); err != nil {
+		if e.host != nil && !errors.Is(err, ErrNoSpace) && ctx.Err() == nil {
+			if full := e.host.noRoom(); full != nil {
+				err = fmt.Errorf("%w; %w", err, full)
+			}
+		}
 		// Close can only repeat that the start failed.
 		_ = e.Close()
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
@@ -110,7 +121,7 @@ func (e *Engine) start(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if key != "" {
-		if err := encryptStore(ctx, e.dir, key, e.log); err != nil {
+		if err := encryptStore(ctx, e.dir, key, cfg.symlink, e.log); err != nil {
 			return err
 		}
 	}
@@ -119,7 +130,7 @@ func (e *Engine) start(ctx context.Context, cfg Config) error {
 	}
 	e.guard = &guard{dir: e.dir, space: cfg.space, log: e.log}
 	e.guard.look()
-	e.host = &host{dir: e.dir, key: key, log: e.log}
+	e.host = &host{dir: e.dir, key: key, symlink: cfg.symlink, log: e.log}
 	if err := e.host.start(ctx); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // diskEnv tells the test binary that it runs with a small disk of its own.
@@ -43,6 +44,9 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	noError(t, err)
 	t.Run("full", func(t *testing.T) { fullDisk(t, filepath.Join(disk, "full")) })
 	t.Run("read-only", func(t *testing.T) { readOnlyDisk(t, disk, filepath.Join(disk, "ro")) })
+	for _, stream := range []string{"KV_reg", "KV_fleet", "KV_ga", "TG"} {
+		t.Run("start "+stream, func(t *testing.T) { startOnFullDisk(t, filepath.Join(disk, stream), stream) })
+	}
 }
 
 // fillDisk takes what is left of a disk, until the function that it returns is called.
@@ -78,16 +82,20 @@ func fullDisk(t *testing.T, dir string) {
 	}
 	// The registry writes until there really is no space, and then says so.
 	var err error
+	var began time.Time
 	for i := 0; err == nil && i < 100; i++ {
 		key, value := fmt.Sprint("b.", i), fmt.Sprint(i, large)
-		short, cancel := context.WithTimeout(ctx, operationTimeout/5)
-		if _, err = e.Registry().Put(short, key, []byte(value)); err == nil {
+		began = time.Now()
+		if _, err = e.Registry().Put(ctx, key, []byte(value)); err == nil {
 			kept[key] = value
 		}
-		cancel()
 	}
-	if err == nil {
-		t.Fatal("a full disk took everything")
+	for _, within := range []time.Duration{operationTimeout / 2, lookInterval} {
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "the disk of "+dir+" is full") || time.Since(began) > within {
+			t.Errorf("a write without space: after %v, %v", time.Since(began), err)
+		}
+		began = time.Now()
+		_, err = e.Registry().Put(ctx, "b.again", []byte(large))
 	}
 	if _, err := Open(ctx, Config{Dir: dir, Keys: cfg.Keys}); err == nil {
 		t.Fatal("opened twice")
@@ -116,6 +124,63 @@ func fullDisk(t *testing.T, dir string) {
 			t.Errorf("%s: the journal has %d records", when, len(got))
 		}
 	}
+}
+
+// A start that finds no room refuses, and one that finds room afterwards has everything.
+//
+//nolint:thelper // is the test
+func startOnFullDisk(t *testing.T, dir, stream string) {
+	ctx := t.Context()
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "first"), Keys: newKeys(t)}
+	e := openWith(t, cfg)
+	// Only the tables are empty, so that the server begins a new file for them.
+	put(t, e.Registry(), "b.hq", "x")
+	put(t, e.Registry(), "b.last", "x")
+	put(t, e.Fleet(), "c.hq", "x")
+	put(t, e.Fleet(), "c.last", "x")
+	appendAll(t, e.Journal(), "hq", numbers(3)...)
+	noError(t, e.Close())
+	noError(t, os.CopyFS(dir, os.DirFS(cfg.Dir)))
+	cfg.Dir = dir
+	msgs := filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
+	switch stream {
+	case "TG": // as if all that was in it had come of age
+		noError(t, os.Remove(filepath.Join(msgs, "index.db")))
+		noError(t, os.Remove(filepath.Join(msgs, "1.key")))
+		noError(t, os.Truncate(filepath.Join(msgs, "1.blk"), 0))
+	case "KV_ga":
+		noError(t, os.Remove(filepath.Join(msgs, "index.db"))) // a killed process has not written it
+	default:
+		// The end of the last record is lost: the server begins a new file for the others too.
+		last := filepath.Join(msgs, "1.blk")
+		info, err := os.Stat(last)
+		noError(t, err)
+		noError(t, os.Truncate(last, info.Size()-10))
+	}
+	empty := fillDisk(t, dir)
+	for range 3 {
+		if _, err := Open(ctx, cfg); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "KiB are wanted") {
+			t.Errorf("open on a full disk: %v", err)
+		}
+	}
+	// A little room is enough.
+	filler := filepath.Join(filepath.Dir(dir), "filler")
+	info, err := os.Stat(filler)
+	noError(t, err)
+	noError(t, os.Truncate(filler, info.Size()-40<<10))
+	cfg.AcceptLoss = stream == "KV_reg" || stream == "KV_fleet"
+	e = openWith(t, cfg)
+	for b, key := range map[*Bucket]string{e.Registry(): "b.hq", e.Fleet(): "c.hq"} {
+		if got, err := b.Get(ctx, key); err != nil || string(got.Value) != "x" {
+			t.Errorf("afterwards: %s is %q, %v", key, got.Value, err)
+		}
+	}
+	put(t, e.Tables(), "hq", "x")
+	if got := read(t, e.Journal(), Query{}); len(got) < 3 && stream != "TG" {
+		t.Errorf("afterwards the journal has %q", got)
+	}
+	noError(t, e.Close())
+	empty()
 }
 
 //nolint:thelper // is the test

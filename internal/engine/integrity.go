@@ -29,6 +29,7 @@ const (
 // more.
 type marks struct {
 	file *os.File
+	read bool // those of a process before, whole
 
 	mu   sync.Mutex
 	last map[string]uint64
@@ -51,6 +52,7 @@ func openMarks(dir string) (*marks, error) {
 	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(data[len(body):]) {
 		return m, nil
 	}
+	m.read = true
 	for i, name := range markOrder {
 		m.last[name] = binary.LittleEndian.Uint64(body[8*i:])
 	}
@@ -62,6 +64,9 @@ func (m *marks) get(bucket string) uint64 {
 	defer m.mu.Unlock()
 	return m.last[bucket]
 }
+
+// unused reports that no process before was ever acknowledged anything in a bucket.
+func (m *marks) unused(bucket string) bool { return m.read && m.get(bucket) == 0 }
 
 // raise notes a revision that was acknowledged.
 func (m *marks) raise(bucket string, revision uint64) {

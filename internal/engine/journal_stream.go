@@ -122,9 +122,14 @@ func (e *Engine) openStream(ctx context.Context, limits Limits) (loss string, er
 	if aside || mark > 0 {
 		loss = "it could not be recovered and begins anew"
 	}
+	if err := e.host.place(journalStream); err != nil {
+		return "", err
+	}
+	if _, err := e.js.CreateStream(ctx, limits.or(defaultLimits).stream()); err != nil {
+		return "", err
+	}
 	e.marks.reset(journalStream, 0)
-	_, err = e.js.CreateStream(ctx, limits.or(defaultLimits).stream())
-	return loss, err
+	return loss, nil
 }
 
 // restarted takes note of where the journal goes on after the server could not

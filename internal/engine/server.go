@@ -29,7 +29,12 @@ type host struct {
 	key string
 	// inClear: what is stored is not encrypted yet, and the server does that.
 	inClear bool
+	symlink func(to, link string) error
 	log     zerolog.Logger
+	// linked: the running server works on a view.
+	linked bool
+	// shown are the streams that the running server was started with, by links.
+	shown []string
 
 	mu      sync.Mutex
 	current *server.Server // nil while none runs
@@ -60,13 +65,17 @@ func (h *host) start(ctx context.Context) error {
 			return err
 		}
 	}
+	storeDir, err := h.show()
+	if err != nil {
+		return err
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "knxfleet",
 		DontListen:             true,
 		NoSigs:                 true,
 		JetStream:              true,
 		DisableJetStreamBanner: true,
-		StoreDir:               h.dir,
+		StoreDir:               storeDir,
 		JetStreamMaxStore:      maxStore,
 		JetStreamKey:           h.key,
 		JetStreamCipher:        server.AES,
@@ -92,6 +101,9 @@ func (h *host) start(ctx context.Context) error {
 		err = bridge.fatalError()
 		if err == nil && !s.JetStreamEnabled() {
 			err = errors.New("the store did not start")
+		}
+		if err == nil {
+			err = h.whole()
 		}
 	case <-ctx.Done():
 		err = fmt.Errorf("start the store: %w", ctx.Err())
@@ -120,12 +132,12 @@ func (h *host) stop() {
 	}
 }
 
-// broken tells what keeps the server from storing, as far as it says so itself:
-// after a write error a stream takes nothing any more, and does not answer.
-func (h *host) broken() error {
+// broken tells what keeps the server from storing, as far as it says so itself, and which
+// streams that is in: after a write error a stream takes nothing any more, and does not answer.
+func (h *host) broken() (streams []string, cause error) {
 	s := h.server()
 	if s == nil {
-		return errNotRunning
+		return nil, errNotRunning
 	}
 	return storeErrors(s.Healthz(&server.HealthzOptions{Details: true}).Errors)
 }
@@ -133,14 +145,18 @@ func (h *host) broken() error {
 // storeErrors are those that are about storing. The server also calls itself unhealthy
 // when it could not accept a connection within a moment, which on a busy machine says
 // nothing but that: it is reached in this process, without a listener.
-func storeErrors(health []server.HealthzError) error {
+func storeErrors(health []server.HealthzError) (streams []string, cause error) {
 	var all []error
 	for _, e := range health {
-		if e.Type != server.HealthzErrorConn {
-			all = append(all, errors.New(e.Error))
+		if e.Type == server.HealthzErrorConn {
+			continue
+		}
+		all = append(all, errors.New(e.Error))
+		if e.Stream != "" {
+			streams = append(streams, e.Stream)
 		}
 	}
-	return errors.Join(all...)
+	return streams, errors.Join(all...)
 }
 
 // connect opens the in-process connection. The channel is closed once the

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -10,11 +11,11 @@ import (
 // one that cannot store, and be restarted under its users.
 func TestBusyStoreIsNotBroken(t *testing.T) {
 	busy := server.HealthzError{Type: server.HealthzErrorConn, Error: "not ready for connections"}
-	damaged := server.HealthzError{Type: server.HealthzErrorStream, Error: "stream \"TG\" has write errors"}
-	if err := storeErrors([]server.HealthzError{busy}); err != nil {
+	damaged := server.HealthzError{Type: server.HealthzErrorStream, Stream: "TG", Error: "stream \"TG\" has write errors"}
+	if _, err := storeErrors([]server.HealthzError{busy}); err != nil {
 		t.Errorf("busy: %v", err)
 	}
-	if err := storeErrors([]server.HealthzError{busy, damaged}); err == nil || err.Error() != damaged.Error {
-		t.Errorf("damaged: %v, want %q", err, damaged.Error)
+	if streams, err := storeErrors([]server.HealthzError{busy, damaged}); err == nil || err.Error() != damaged.Error || !slices.Equal(streams, []string{"TG"}) {
+		t.Errorf("damaged: %v in %q, want %q", err, streams, damaged.Error)
 	}
 }

@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 )
 
 // ErrNoSpace: so little space is left on the disk that the journal takes nothing,
-// to leave what there is to the registry.
+// to leave what there is to the registry; or that a start fails.
 var ErrNoSpace = errors.New("the disk is nearly full")
 
 const (
@@ -61,8 +63,8 @@ func (g *guard) look() {
 	was := g.full.Load() != nil
 	switch {
 	case !was && space.Free < reserve:
-		err := fmt.Errorf("%w: %d MiB of %d MiB are free, and %d MiB are kept for the registry: make room, or lower the journal's limits",
-			ErrNoSpace, space.Free>>20, space.Total>>20, reserve>>20)
+		err := fmt.Errorf("%w: %d MiB of %d MiB are free on the disk of %s, and %d MiB are kept for the registry: make room, or lower the journal's limits",
+			ErrNoSpace, space.Free>>20, space.Total>>20, g.dir, reserve>>20)
 		g.full.Store(&err)
 		g.log.Error().Err(err).Msg("the journal takes nothing until there is space; telegrams go on live, and are missing from the history")
 	case was && space.Free >= reserve+reserve/4:
@@ -119,21 +121,27 @@ func (e *Engine) keep(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.guard.look()
-		cause := e.host.broken()
+		broken, cause := e.host.broken()
 		if cause == nil {
 			told = false
+			e.takeWrites()
 			continue
+		}
+		full := writeProbe(e.dir)
+		if noSpace(full) {
+			e.holdWrites(broken, fmt.Errorf("the disk of %s is full: make room", e.dir))
 		}
 		if !told {
 			told = true
 			e.log.Error().Err(cause).Msg("the store cannot write; it is started again when the disk can be written")
 		}
-		if time.Now().Before(next) || writeProbe(e.dir) != nil {
+		if time.Now().Before(next) || full != nil {
 			continue
 		}
 		if err := e.restart(ctx); err != nil {
 			e.log.Error().Err(err).Dur("again", pause).Msg("the store does not start")
 		} else {
+			e.takeWrites()
 			e.log.Info().Msg("the store was started again")
 		}
 		// A store that breaks again at once must not be started all the time.
@@ -142,6 +150,24 @@ func (e *Engine) keep(ctx context.Context) {
 		}
 		next = time.Now().Add(pause)
 		pause = min(2*pause, longestRestartPause)
+	}
+}
+
+// holdWrites fails all writes to broken streams until takeWrites, at once: they get no
+// answer. Without names all streams are broken.
+func (e *Engine) holdWrites(broken []string, cause error) {
+	for _, b := range e.buckets() {
+		if len(broken) == 0 || slices.Contains(broken, b.stream()) {
+			b.stalled.Load().begin(cause)
+		}
+	}
+}
+
+func (e *Engine) takeWrites() {
+	for _, b := range e.buckets() {
+		if b.stalled.Load().Err() != nil {
+			b.stalled.Store(newStall())
+		}
 	}
 }
 
@@ -170,6 +196,11 @@ func (e *Engine) restart(ctx context.Context) error {
 		e.host.stop()
 	}
 	return err
+}
+
+// noSpace reports whether an error says that the disk, or this user's share of it, is full.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // probeSize is what writeProbe writes: more than the server keeps for itself on

@@ -111,7 +111,7 @@ func TestStoreIsStartedAgain(t *testing.T) {
 	expect(t, next, "stored b.b 2")
 	appendAll(t, j, "hq", "2")
 	same(t, "journal", read(t, j, Query{}), of("hq", "1", "2"))
-	if err := e.host.broken(); err != nil {
+	if _, err := e.host.broken(); err != nil {
 		t.Errorf("broken: %v", err)
 	}
 }

@@ -98,7 +98,7 @@ const (
 // encryptStore encrypts a store that an earlier version left in clear. It works
 // on a copy, because the server rewrites block by block in place and a crash
 // would leave both kinds; the copy then takes the place of the store.
-func encryptStore(ctx context.Context, dir, key string, log zerolog.Logger) error {
+func encryptStore(ctx context.Context, dir, key string, symlink func(to, link string) error, log zerolog.Logger) error {
 	store, work, old := filepath.Join(dir, "jetstream"), filepath.Join(dir, encryptingDir), filepath.Join(dir, clearDir)
 	_, err := os.Stat(store)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,11 +128,11 @@ func encryptStore(ctx context.Context, dir, key string, log zerolog.Logger) erro
 			return err
 		}
 	}
-	h := &host{dir: work, key: key, inClear: true, log: log}
+	h := &host{dir: work, key: key, inClear: true, symlink: symlink, log: log}
 	if err := h.start(ctx); err != nil {
 		return fmt.Errorf("encrypt the store: %w", err)
 	}
-	err = h.broken()
+	_, err = h.broken()
 	h.stop()
 	if err != nil {
 		return fmt.Errorf("encrypt the store: %w; nothing was changed", err)

@@ -70,6 +70,7 @@ func TestTablesComeToAnOldDirectoryAndStay(t *testing.T) {
 	dir := t.TempDir()
 	e := open(t, dir)
 	put(t, e.Registry(), "b.hq", "x")
+	put(t, e.Tables(), "t.hq", "x")
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +88,41 @@ func TestTablesComeToAnOldDirectoryAndStay(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, manifestFile), []byte(`{"v":1,"buckets":["fleet","reg"]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	noError(t, os.Remove(filepath.Join(dir, marksFile)))
 	e = open(t, dir)
 	put(t, e.Tables(), "t.hq", "y")
 	if got, err := e.Registry().Get(t.Context(), "b.hq"); err != nil || string(got.Value) != "x" {
 		t.Errorf("the buildings after it: %q, %v", got.Value, err)
+	}
+}
+
+// Tables that an earlier version lost on a full disk are made anew where it is certain that
+// nothing was in them: no write to them was ever acknowledged.
+func TestTablesThatWereNeverUsedAreMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	lose := func() {
+		t.Helper()
+		noError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", "KV_"+tablesBucket)))
+	}
+	e := open(t, dir)
+	put(t, e.Registry(), "b.hq", "x")
+	noError(t, e.Close())
+	marks, err := os.ReadFile(filepath.Join(dir, marksFile))
+	noError(t, err)
+	lose()
+	noError(t, os.Remove(filepath.Join(dir, marksFile)))
+	if _, err := Open(t.Context(), Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "bucket ga was here") {
+		t.Fatalf("open without knowing: %v", err)
+	}
+	noError(t, os.WriteFile(filepath.Join(dir, marksFile), marks, 0o600))
+	e = open(t, dir)
+	put(t, e.Tables(), "t.hq", "y")
+	if got, err := e.Registry().Get(t.Context(), "b.hq"); err != nil || string(got.Value) != "x" {
+		t.Errorf("the buildings after it: %q, %v", got.Value, err)
+	}
+	noError(t, e.Close())
+	lose()
+	if _, err := Open(t.Context(), Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "bucket ga was here") {
+		t.Fatalf("open when there was something in it: %v", err)
 	}
 }

@@ -16,6 +16,9 @@ type Holder interface {
 	// Reseal seals anew what another key than the primary one has sealed, and tells
 	// how many secrets that were. It is safe beside all other use.
 	Reseal(ctx context.Context, keys *Keyset) (resealed int, err error)
+	// Settled is told when all that all holders keep is sealed with a primary key, and
+	// nothing that another one has sealed is on its way.
+	Settled(primary uint32) error
 }
 
 const (
@@ -90,8 +93,16 @@ func (f *follower) look(ctx context.Context) {
 	if began.Sub(f.unsettled) < settleTime {
 		return // once more, later: what was on its way is sealed with the key before
 	}
+	loaded := f.keys.keys.Load()
+	for _, h := range f.holders {
+		err = errors.Join(err, h.Settled(loaded.id))
+	}
+	if err != nil {
+		f.complain(ctx, err)
+		return
+	}
 	f.unsettled = time.Time{}
-	if loaded := f.keys.keys.Load(); f.resealed > 0 || loaded.count > 1 {
+	if f.resealed > 0 || loaded.count > 1 {
 		f.log.Info().Int("resealed", f.resealed).Uint32("primary", loaded.id).Int("others", loaded.count-1).
 			Msg("all secrets are sealed with the keyset's primary key; the other keys are needed for older backups alone")
 	}

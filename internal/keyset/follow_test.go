@@ -19,6 +19,7 @@ type shelf struct {
 	mu      sync.Mutex
 	sealed  []byte
 	passes  int
+	settled uint32
 	failing error
 }
 
@@ -41,6 +42,13 @@ func (s *shelf) Reseal(_ context.Context, keys *Keyset) (int, error) {
 		s.sealed, err = keys.Seal(secret, Place{})
 	}
 	return 1, err
+}
+
+func (s *shelf) Settled(primary uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled = primary
+	return nil
 }
 
 func (s *shelf) look(f func(*shelf)) {
@@ -82,7 +90,8 @@ func TestFollow(t *testing.T) {
 				t.Errorf("%d passes, logged %s", s.passes, log.String())
 			}
 		})
-		if _, err := Rotate(path); err != nil {
+		keys, err := Rotate(path)
+		if err != nil {
 			t.Fatal(err)
 		}
 		pass(6 * time.Second)
@@ -92,6 +101,9 @@ func TestFollow(t *testing.T) {
 			if !k.Current(s.sealed, Place{}) {
 				t.Error("not sealed anew")
 			}
+			if s.settled != keys[0].ID {
+				t.Errorf("settled with %d of %v while something is on its way", s.settled, keys)
+			}
 			s.sealed = sealed // as by a write that was on its way
 		})
 		pass(time.Minute)
@@ -99,6 +111,9 @@ func TestFollow(t *testing.T) {
 		s.look(func(s *shelf) {
 			if !k.Current(s.sealed, Place{}) || s.passes != 3 {
 				t.Errorf("what was on its way is not sealed anew, in %d passes", s.passes)
+			}
+			if s.settled != keys[1].ID {
+				t.Errorf("settled with %d of %v", s.settled, keys)
 			}
 		})
 

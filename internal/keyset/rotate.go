@@ -79,9 +79,16 @@ func Rotate(path string) ([]Key, error) {
 // Retire removes all keys but the primary one from the keyset in a file. What they
 // sealed cannot be opened with it any more, backups included; so the keyset as it
 // was is left beside it, in the file kept. Without other keys there is nothing to
-// do, and kept is empty.
-func Retire(path string) (all []Key, kept string, err error) {
+// do, and kept is empty. With check, that is asked first if the primary key opens
+// everything.
+func Retire(path string, check func(primary uint32) error) (all []Key, kept string, err error) {
 	all, err = edit(path, func(manager *keyset.Manager, all []Key) error {
+		i := slices.IndexFunc(all, func(k Key) bool { return k.Primary })
+		if check != nil && len(all) > 1 {
+			if err := check(all[i].ID); err != nil {
+				return err
+			}
+		}
 		for _, k := range all {
 			if k.Primary {
 				continue
@@ -101,6 +108,9 @@ func Retire(path string) (all []Key, kept string, err error) {
 	return all, kept, err
 }
 
+// keptInfix stands between the name of a keyset file and that of the key which ended it.
+const keptInfix = ".before-"
+
 // keep copies a keyset file to a name that says with which primary key it ended.
 func keep(path string, all []Key) (string, error) {
 	text, _, err := read(path)
@@ -108,7 +118,7 @@ func keep(path string, all []Key) (string, error) {
 		return "", err
 	}
 	i := slices.IndexFunc(all, func(k Key) bool { return k.Primary })
-	name := fmt.Sprintf("%s.before-%d", path, all[i].ID)
+	name := fmt.Sprintf("%s%s%d", path, keptInfix, all[i].ID)
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return name, nil // of a try before this one

@@ -53,7 +53,19 @@ func TestRotateAndRetire(t *testing.T) {
 	if err != nil || !k.Current(again, place) {
 		t.Errorf("sealed again: %v", err)
 	}
-	all, kept, err := Retire(path)
+	refused := errors.New("wait")
+	if _, kept, err := Retire(path, func(primary uint32) error {
+		if primary != all[1].ID {
+			t.Errorf("asked about %d of %v", primary, all)
+		}
+		return refused
+	}); !errors.Is(err, refused) || kept != "" {
+		t.Errorf("retired although refused: kept %q, %v", kept, err)
+	}
+	if left, err := List(path); err != nil || len(left) != 2 {
+		t.Errorf("refused, and left %v, %v", left, err)
+	}
+	all, kept, err := Retire(path, nil)
 	if err != nil || len(all) != 1 || !all[0].Primary || !strings.HasPrefix(kept, path+".before-") {
 		t.Fatalf("retired to %+v with %q kept, %v", all, kept, err)
 	}
@@ -62,7 +74,7 @@ func TestRotateAndRetire(t *testing.T) {
 	} else if got, err := both.Open(sealed, place); err != nil || string(got) != "secret" {
 		t.Errorf("the keyset that was kept opens %q, %v", got, err)
 	}
-	if _, kept, err := Retire(path); err != nil || kept != "" {
+	if _, kept, err := Retire(path, func(uint32) error { return refused }); err != nil || kept != "" {
 		t.Errorf("retired again: kept %q, %v", kept, err)
 	}
 	alone, err := Load(path)
@@ -71,6 +83,12 @@ func TestRotateAndRetire(t *testing.T) {
 	}
 	if _, err := alone.Open(sealed, place); !errors.Is(err, ErrCannotOpen) {
 		t.Errorf("the retired key: %v", err)
+	}
+	if hint := alone.Hint(sealed, place); !strings.Contains(hint, kept) {
+		t.Errorf("the hint to the keyset that was kept: %q", hint)
+	}
+	if hint := alone.Hint([]byte("of another"), place); hint != "" {
+		t.Errorf("a hint to what does not help: %q", hint)
 	}
 	if got, err := alone.Open(again, place); err != nil || string(got) != "secret" {
 		t.Errorf("the new key: %q, %v", got, err)

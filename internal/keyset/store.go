@@ -48,7 +48,7 @@ func (s *StoreKeys) Seal(secret []byte) ([]byte, error) { return s.keys.Seal(sec
 func (s *StoreKeys) Open(sealed []byte) ([]byte, error) {
 	secret, err := s.keys.Open(sealed, storePlace)
 	if err != nil {
-		return nil, fmt.Errorf("keyset %s: %w", s.source, err)
+		return nil, fmt.Errorf("keyset %s: %w%s", s.source, err, s.keys.Hint(sealed, storePlace))
 	}
 	return secret, nil
 }
@@ -65,7 +65,7 @@ func (f StoreKeyFile) Opens(_ context.Context, keys *Keyset) error {
 		return err
 	}
 	if _, err := keys.Open(sealed, storePlace); err != nil {
-		return fmt.Errorf("%s: %w", string(f), err)
+		return fmt.Errorf("%s: %w%s", string(f), err, keys.Hint(sealed, storePlace))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (f StoreKeyFile) Reseal(_ context.Context, keys *Keyset) (int, error) {
 	if sealed, err = keys.Seal(secret, storePlace); err != nil {
 		return 0, err
 	}
-	if err := f.replace(sealed); err != nil {
+	if err := replace(string(f), sealed); err != nil {
 		return 0, fmt.Errorf("seal %s anew: %w", string(f), err)
 	}
 	return 1, nil
@@ -97,13 +97,13 @@ func (f StoreKeyFile) read() ([]byte, error) {
 	return sealed, err
 }
 
-func (f StoreKeyFile) replace(sealed []byte) (err error) {
-	path := string(f)
+// replace writes a file so that it has either the old content or the new.
+func replace(path string, content []byte) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = tmp.Write(sealed)
+	_, err = tmp.Write(content)
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
