@@ -76,9 +76,11 @@ type core[T any] struct {
 	// all: everything read is to be told, whatever the start says, and nothing is
 	// missing before the first record (the last N of each building).
 	all bool
-	// epoch and last are the highest epoch and stamp when the last replay began.
-	epoch uint64
-	last  int64
+	// epoch and last are the highest epoch and stamp when the last replay began, and
+	// published is the stamp below which every telegram had been published then.
+	epoch     uint64
+	last      int64
+	published int64
 
 	places    map[string]*place
 	replaying bool
@@ -120,7 +122,7 @@ func (c *core[T]) waiting() int { return len(c.out) - c.head }
 func (c *core[T]) begin(s *snapshot) {
 	c.start = cursor{run: c.told.run, mark: c.told.mark}
 	c.limit = c.told.mark
-	c.epoch, c.last = max(s.mark.Epoch, c.told.mark.Epoch), s.last
+	c.epoch, c.last, c.published = max(s.mark.Epoch, c.told.mark.Epoch), s.last, s.mark.Stamp
 	c.replaying, c.overlap = true, false
 	c.places = make(map[string]*place, len(s.buildings)+len(c.told.at))
 	for building, at := range c.told.at {
@@ -164,10 +166,12 @@ func (c *core[T]) record(building string, r *record) {
 	c.pass(r)
 }
 
-// pass moves the limit to what a record says of those after it.
+// pass moves the limit to what a record says of those after it. But a telegram may be
+// stored before it is published: the next stream will find it in its queue, and must not
+// take it for told because of a mark.
 func (c *core[T]) pass(r *record) {
-	if r.low > c.limit.Stamp {
-		c.limit = Mark{Epoch: c.epoch, Stamp: r.low}
+	if low := min(r.low, c.published); low > c.limit.Stamp {
+		c.limit = Mark{Epoch: c.epoch, Stamp: low}
 	}
 }
 

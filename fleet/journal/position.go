@@ -62,7 +62,8 @@ func (m Mark) below(epoch uint64, stamp int64) bool {
 //     they were read again or told.
 //   - Replay: each record carries, as low, a bound on the stamps of all that is
 //     stored after it, as the writer knew it. Below the low of the last record that
-//     was read, everything is read.
+//     was read, everything is read. It counts up to the journal's mark of when the
+//     replay began, so that what is stored and not yet published is named.
 //
 // Stamps are compared only where one process made them, or where the store has both
 // records: a new process begins above all that is stored. But a cursor's stamp may be

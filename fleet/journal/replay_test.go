@@ -216,6 +216,42 @@ func TestStreamUnderLoad(t *testing.T) {
 	t.Logf("longest tokens: %d and %d bytes", slow.long, hasty.long)
 }
 
+// A telegram can be stored before its publisher has published it. Who reads it from the
+// store, hangs up and comes again gets neither it nor anything else twice.
+func TestStoredBeforePublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memoryStore{now: time.Now, auto: true}
+		j, stop := running(t, Config{Store: store})
+		defer stop()
+		began := time.Now()
+		time.Sleep(time.Second)
+		var fan fanOut
+		slow, quick := j.Open("slow", 1, 0, false), j.Open("quick", 2, 0, false)
+		late := &liveTelegram{Identity: Identity{Building: "slow", Position: Position{1, 1}}}
+		late.Stamp = slow.Write(Telegram{Position: Position{Number: 1}, ReceivedAt: time.Now(), Raw: []byte{1}})
+		time.Sleep(time.Second)
+		const stored = MaxBatch + 500 // more than one response
+		fan.site(quick, "quick", 2, 1, stored)
+		time.Sleep(time.Second) // all of it is stored
+
+		r := &reader{t: t, next: map[string]uint64{"slow": 1, "quick": 1}}
+		r.read(t.Context(), j, fan.subscribe(100), Start{Since: began}, func() bool { return true }, nil)
+		const all = 1 + stored + 1
+		publish := sync.OnceFunc(func() {
+			fan.publish(late)
+			slow.Published()
+			fan.site(quick, "quick", 2, stored+1, stored+1)
+		})
+		r.read(t.Context(), j, fan.subscribe(100), Start{}, func() bool { publish(); return r.got >= all }, nil)
+		if r.got != all {
+			t.Errorf("%d telegrams came, want %d", r.got, all)
+		}
+		if len(r.gaps) > 0 {
+			t.Errorf("gaps: %v", r.gaps)
+		}
+	})
+}
+
 func TestStreamIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := New(t.Context(), Config{})
