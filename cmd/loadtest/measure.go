@@ -83,8 +83,8 @@ func residentMemory(pid int) (float64, error) {
 	return float64(maps.Rss), nil
 }
 
-// scrapeTimeout is long enough for a busy process.
-const scrapeTimeout = 30 * time.Second
+// scrapeTimeout is long enough for a busy process, also in an emulated machine.
+const scrapeTimeout = 3 * time.Minute
 
 // scrape asks for a process's metrics.
 func scrape(ctx context.Context, url string) (map[string]*dto.MetricFamily, error) {
