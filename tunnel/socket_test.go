@@ -243,8 +243,9 @@ func TestAnswersGoTogether(t *testing.T) {
 	for range more {
 		numbers(1)
 	}
-	_ = from.Close()
-	_ = to.Close()
+	if err := errors.Join(from.Close(), to.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 // A tunnel with a large MTU gets its large datagrams, but for the first.

@@ -1,10 +1,6 @@
 package registry
 
-import (
-	"context"
-	"sync"
-	"testing"
-)
+import "testing"
 
 // Which other building has the same key with the same router is known of all that was
 // stored, changed and deleted here.
@@ -12,20 +8,10 @@ func TestSharesKeys(t *testing.T) {
 	ctx := t.Context()
 	r, _ := open(t, t.TempDir())
 	a := create(t, r, full("a"))
-	following, stop := context.WithCancel(ctx)
-	told := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		_ = r.Watch(following, func(c Change) error {
-			if c.Type == SnapshotComplete {
-				close(told)
-			}
-			return nil
-		})
-	})
-	defer watching.Wait()
-	defer stop()
-	<-told
+	next := watch(t, r)
+	for told := next(); told.Type != SnapshotComplete; {
+		told = next()
+	}
 	want := func(what string, b Building, want string) {
 		t.Helper()
 		if other, shares := r.SharesKeys(b); other != want || shares != (want != "") {

@@ -1,7 +1,7 @@
 package frame
 
 // DeviceConfigurationRequest carries one cEMI message of device management, in either direction
-// (KNX 03_08_03). A tunnelling client gets none; it is read so that captured frames can be looked at.
+// (KNX 03_08_03), in the form of a TunnellingRequest. A tunnelling client gets none; it is read so that captured frames can be looked at.
 type DeviceConfigurationRequest struct {
 	Channel  uint8
 	Sequence uint8  // counts per direction, modulo 256
@@ -16,10 +16,8 @@ func (r DeviceConfigurationRequest) appendBody(dst []byte) []byte {
 }
 
 func parseDeviceConfigurationRequest(body []byte) (Frame, error) {
-	if err := gateConnectionHeader(body); err != nil {
-		return nil, err
-	}
-	return DeviceConfigurationRequest{Channel: body[1], Sequence: body[2], CEMI: body[connectionHeaderLength:]}, nil
+	r, err := parseTunnellingRequest(body)
+	return DeviceConfigurationRequest(r), err
 }
 
 // DeviceConfigurationAck acknowledges a DeviceConfigurationRequest (KNX 03_08_03).
@@ -37,11 +35,6 @@ func (a DeviceConfigurationAck) appendBody(dst []byte) []byte {
 }
 
 func parseDeviceConfigurationAck(body []byte) (Frame, error) {
-	if err := gateConnectionHeader(body); err != nil {
-		return nil, err
-	}
-	if err := wantLength(body, connectionHeaderLength); err != nil {
-		return nil, err
-	}
-	return DeviceConfigurationAck{Channel: body[1], Sequence: body[2], Status: Status(body[3])}, nil
+	a, err := parseTunnellingAck(body)
+	return DeviceConfigurationAck(a), err
 }

@@ -23,9 +23,9 @@ func (r TunnellingRequest) appendBody(dst []byte) []byte {
 	return append(dst, r.CEMI...)
 }
 
-func parseTunnellingRequest(body []byte) (Frame, error) {
+func parseTunnellingRequest(body []byte) (TunnellingRequest, error) {
 	if err := gateConnectionHeader(body); err != nil {
-		return nil, err
+		return TunnellingRequest{}, err
 	}
 	return TunnellingRequest{Channel: body[1], Sequence: body[2], CEMI: body[connectionHeaderLength:]}, nil
 }
@@ -44,12 +44,12 @@ func (a TunnellingAck) appendBody(dst []byte) []byte {
 	return append(dst, connectionHeaderLength, a.Channel, a.Sequence, byte(a.Status))
 }
 
-func parseTunnellingAck(body []byte) (Frame, error) {
+func parseTunnellingAck(body []byte) (TunnellingAck, error) {
 	if err := gateConnectionHeader(body); err != nil {
-		return nil, err
+		return TunnellingAck{}, err
 	}
 	if err := wantLength(body, connectionHeaderLength); err != nil {
-		return nil, err
+		return TunnellingAck{}, err
 	}
 	return TunnellingAck{Channel: body[1], Sequence: body[2], Status: Status(body[3])}, nil
 }
